@@ -1,0 +1,169 @@
+# Whom a grant matches: agents, subjects, issuers, groups, scopes, databases, environments, purposes.
+package pgteller_who_test
+
+import data.pgteller
+import data.pgteller_fixtures as given
+
+test_the_named_agent_may if {
+	answer := pgteller.access with input as given.ask with data.policy as given.policy
+	answer.allow
+	answer.violations == []
+	answer.carry.grants == ["support"]
+}
+
+test_another_agent_may_not if {
+	given.refused(pgteller.access, "no-grant") with data.policy as given.policy
+		with input as given.ask_with({"principal": {"agent": "sales-bot"}})
+}
+
+test_a_pattern_of_agents_stays_within_its_segment if {
+	policy := given.grant_with({"agents": ["spiffe://example.org/support/*"]})
+	pgteller.access.allow with data.policy as policy
+		with input as given.ask_with({"principal": {"agent": "spiffe://example.org/support/seven"}})
+	given.refused(pgteller.access, "no-grant") with data.policy as policy
+		with input as given.ask_with({"principal": {"agent": "spiffe://example.org/support/seven/eight"}})
+	given.refused(pgteller.access, "no-grant") with data.policy as policy
+		with input as given.ask_with({"principal": {"agent": "spiffe://example.org/sales/seven"}})
+}
+
+test_an_agent_is_compared_as_a_whole if {
+	given.refused(pgteller.access, "no-grant") with data.policy as given.policy
+		with input as given.ask_with({"principal": {"agent": "support-bot-2"}})
+	given.refused(pgteller.access, "no-grant") with data.policy as given.policy
+		with input as given.ask_with({"principal": {"agent": "Support-Bot"}})
+}
+
+test_subjects_absent_is_any_and_given_must_match if {
+	pgteller.access.allow with input as given.ask with data.policy as given.grant_with({"subjects": ["mar*"]})
+	pgteller.access.allow with input as given.ask with data.policy as given.grant_with({"subjects": ["**"]})
+	given.refused(pgteller.access, "no-grant") with input as given.ask
+		with data.policy as given.grant_with({"subjects": ["paul"]})
+	given.refused(pgteller.access, "no-grant") with input as given.ask
+		with data.policy as given.grant_with({"subjects": []})
+}
+
+test_one_of_the_groups_is_enough if {
+	pgteller.access.allow with input as given.ask
+		with data.policy as given.grant_with({"groups": ["sales", "support"]})
+	given.refused(pgteller.access, "no-grant") with input as given.ask
+		with data.policy as given.grant_with({"groups": ["sales"]})
+	given.refused(pgteller.access, "no-grant") with input as given.ask
+		with data.policy as given.grant_with({"groups": ["supp*"]})
+	given.refused(pgteller.access, "no-grant") with input as given.ask
+		with data.policy as given.grant_with({"groups": []})
+}
+
+test_all_scopes_are_needed if {
+	pgteller.access.allow with input as given.ask
+		with data.policy as given.grant_with({"scopes": ["db.read", "db.export"]})
+	pgteller.access.allow with input as given.ask with data.policy as given.grant_with({"scopes": []})
+	given.refused(pgteller.access, "no-grant") with input as given.ask
+		with data.policy as given.grant_with({"scopes": ["db.read", "db.write"]})
+}
+
+test_issuers_are_patterns_and_an_empty_list_is_any if {
+	pgteller.access.allow with input as given.ask
+		with data.policy as given.grant_with({"issuers": ["https://id.example.org"]})
+	pgteller.access.allow with input as given.ask
+		with data.policy as given.grant_with({"issuers": ["https://*.example.org"]})
+	pgteller.access.allow with input as given.ask with data.policy as given.grant_with({"issuers": []})
+	given.refused(pgteller.access, "no-grant") with input as given.ask
+		with data.policy as given.grant_with({"issuers": ["https://id.example.com"]})
+}
+
+test_databases_are_patterns if {
+	pgteller.access.allow with input as given.ask with data.policy as given.grant_with({"databases": ["sh*"]})
+	given.refused(pgteller.access, "no-grant") with input as given.ask
+		with data.policy as given.grant_with({"databases": ["store"]})
+}
+
+test_environments_are_names if {
+	pgteller.access.allow with input as given.ask
+		with data.policy as given.grant_with({"environments": ["test", "production"]})
+	given.refused(pgteller.access, "no-grant") with input as given.ask
+		with data.policy as given.grant_with({"environments": ["prod*"]})
+}
+
+test_a_purpose_must_match if {
+	policy := given.grant_with({"purposes": ["ticket", "ticket:*"]})
+	pgteller.access.allow with input as given.ask with data.policy as policy
+	pgteller.access.allow with data.policy as policy with input as given.ask_with({"task": {"purpose": "ticket:4711"}})
+	given.refused(pgteller.access, "no-grant") with data.policy as policy
+		with input as given.ask_with({"task": {"purpose": "tickets"}})
+	given.refused(pgteller.access, "no-grant") with data.policy as policy
+		with input as given.ask_with({"task": {"purpose": ""}})
+}
+
+test_purposes_absent_is_any_and_empty_is_none if {
+	pgteller.access.allow with data.policy as given.grant_without("purposes")
+		with input as given.ask_with({"task": {"purpose": "whatever"}})
+	given.refused(pgteller.access, "no-grant") with input as given.ask
+		with data.policy as given.grant_with({"purposes": []})
+}
+
+test_an_ambient_task_needs_an_ambient_grant if {
+	ambient := given.ask_with({"task": {"ambient": true, "purpose": "ide"}})
+	pgteller.access.allow with input as ambient with data.policy as given.grant_with({"ambient": true})
+	given.refused(pgteller.access, "task-required") with input as ambient with data.policy as given.policy
+	given.refused(pgteller.access, "task-required") with input as ambient
+		with data.policy as given.grant_with({"ambient": false})
+}
+
+test_an_ambient_task_cannot_borrow_a_purpose if {
+	given.refused(pgteller.access, "task-required") with data.policy as given.policy
+		with input as given.ask_with({"task": {"ambient": true, "purpose": "ticket"}})
+}
+
+test_an_ambient_grant_still_asks_named_tasks_for_their_purpose if {
+	given.refused(pgteller.access, "no-grant") with data.policy as given.grant_with({"ambient": true})
+		with input as given.ask_with({"task": {"purpose": "report"}})
+}
+
+test_task_required_is_said_only_where_a_purpose_would_help if {
+	given.refused(pgteller.access, "no-grant") with data.policy as given.policy
+		with input as given.ask_with({"task": {"ambient": true}, "principal": {"agent": "sales-bot"}})
+}
+
+test_a_task_that_does_not_say_whether_it_is_ambient_gets_nothing if {
+	given.refused(pgteller.access, "no-grant") with data.policy as given.grant_with({"ambient": true})
+		with input as json.remove(given.ask, ["task/ambient"])
+	given.refused(pgteller.access, "no-grant") with data.policy as given.grant_with({"ambient": true})
+		with input as given.ask_with({"task": {"ambient": "true"}})
+}
+
+test_an_incomplete_principal_matches_nothing if {
+	every key in {"agent", "subject", "issuer", "groups", "scopes"} {
+		given.refused(pgteller.access, "no-grant") with input as json.remove(given.ask, [concat("/", ["principal", key])])
+			with data.policy as given.grant_with({
+				"subjects": ["*"],
+				"issuers": ["**"],
+				"groups": ["support"],
+				"scopes": ["db.read"],
+			})
+	}
+}
+
+test_an_empty_question_is_refused if {
+	given.refused(pgteller.access, "no-grant") with input as {} with data.policy as given.policy
+	given.refused(pgteller.access, "no-grant") with input as null with data.policy as given.policy
+}
+
+test_a_refusal_names_no_grant_and_no_relation if {
+	every ask in [
+		given.ask_with({"principal": {"agent": "sales-bot"}}),
+		given.ask_with({"task": {"ambient": true}}),
+		given.ask_about({"hr.salaries": given.table({"id": []})}),
+	] {
+		answer := pgteller.access with input as ask with data.policy as given.policy
+		answer.allow == false
+		text := json.marshal(answer)
+		not contains(text, "support")
+		not contains(text, "sales")
+		not contains(text, "salaries")
+	}
+}
+
+test_what_nobody_foresaw_is_refused if {
+	given.refused(pgteller.access, "no-grant") with input as given.ask with data.policy as given.policy
+		with data.pgteller.refusals as "not a set"
+}

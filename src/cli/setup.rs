@@ -1,0 +1,123 @@
+//! `pgteller setup`: the DBA's one-time script, printed or run, and its removal.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use tokio_postgres::Client;
+
+use super::say;
+use crate::clock::Clock;
+use crate::config::Database;
+use crate::database::admin;
+use crate::database::role::scram_verifier;
+use crate::model::names::InstallationId;
+use crate::profile::setup::{InstallationRoles, grants, removal, script};
+use crate::secret::Secret;
+use crate::settings::Target;
+
+/// Prepare a database for pgteller.
+#[derive(Debug, clap::Args)]
+pub struct Setup {
+    /// The database, as a superuser: postgres://postgres@HOST:PORT/DATABASE. The password comes from PGPASSWORD.
+    #[arg(long, value_name = "URL", required_unless_present = "print")]
+    admin_url: Option<String>,
+    /// Schemas whose tables may ever be shown: the upper bound of every policy.
+    #[arg(long, value_delimiter = ',', value_name = "SCHEMAS")]
+    select: Vec<String>,
+    /// Where the password of the gateway's login is written (made, not overwritten).
+    #[arg(long, value_name = "FILE", default_value = "pgteller.password")]
+    password_file: PathBuf,
+    /// Print the script instead of running it.
+    #[arg(long)]
+    print: bool,
+    /// Remove pgteller from the database instead.
+    #[arg(long)]
+    remove: bool,
+}
+
+impl Setup {
+    /// Prints or runs it.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let clock = Clock::system();
+        if self.remove {
+            return self.run_removal().await;
+        }
+        let id = InstallationId(clock.random_hex::<4>());
+        let password = clock.random_hex::<32>();
+        let verifier = scram_verifier(&password, &clock.random::<16>());
+        let sql = format!("{}\n{}", script(&id, &verifier), grants(&id, &self.select));
+        write_password(&self.password_file, &password)?;
+        if self.print {
+            say(sql)?;
+        } else {
+            let (target, client) = self.connect().await?;
+            anyhow::ensure!(installed(&client).await?.is_none(), "pgteller is already set up in this database; remove it first");
+            client.batch_execute(&sql).await.context("running the set-up script")?;
+            let login = InstallationRoles::of(&id).login;
+            say(format_args!("installation {id} is ready. In pgteller.toml:\n"))?;
+            say(configuration(&target, &login, &self.password_file))?;
+        }
+        Ok(())
+    }
+
+    async fn run_removal(&self) -> anyhow::Result<()> {
+        if self.print && self.admin_url.is_none() {
+            anyhow::bail!("the removal script needs to know the installation: give --admin-url");
+        }
+        let (_, client) = self.connect().await?;
+        let id = installed(&client).await?.context("pgteller is not set up in this database")?;
+        let sql = removal(&id);
+        if self.print {
+            return say(sql);
+        }
+        client.batch_execute(&sql).await.context("running the removal script")?;
+        say(format_args!("installation {id} is removed"))
+    }
+
+    async fn connect(&self) -> anyhow::Result<(Target, Client)> {
+        let url = self.admin_url.as_deref().context("give --admin-url")?;
+        connect(url).await
+    }
+}
+
+/// Connects as a DBA; the password comes from PGPASSWORD.
+async fn connect(url: &str) -> anyhow::Result<(Target, Client)> {
+    let written: Database = toml::from_str(&format!("url = {}", toml::Value::from(url)))?;
+    let (target, user) = crate::settings::parse_target("setup", &written, Path::new("."))?;
+    let password = std::env::var("PGPASSWORD").ok().map(Secret::from);
+    let client = admin::connect(&target, &user, password.as_ref()).await?;
+    Ok((target, client))
+}
+
+async fn installed(client: &Client) -> anyhow::Result<Option<InstallationId>> {
+    let there = client.query_one("SELECT to_regclass('pgteller_api.installation') IS NOT NULL", &[]).await?;
+    if !there.get::<_, bool>(0) {
+        return Ok(None);
+    }
+    let row = client.query_opt("SELECT id FROM pgteller_api.installation", &[]).await?;
+    Ok(row.map(|row| InstallationId(row.get(0))))
+}
+
+fn write_password(path: &Path, password: &str) -> anyhow::Result<()> {
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = file.with_context(|| format!("making the password file `{}`", path.display()))?;
+    writeln!(file, "{password}")?;
+    Ok(())
+}
+
+fn configuration(target: &Target, login: &str, password_file: &Path) -> String {
+    let host = match &target.host {
+        crate::settings::Host::Tcp(host) => format!("{host}:{}", target.port),
+        crate::settings::Host::Unix(directory) => {
+            format!("{}:{}", directory.display().to_string().replace('/', "%2F"), target.port)
+        }
+    };
+    format!(
+        "[database.{}]\nurl = \"postgres://{login}@{host}/{}\"\npassword_file = \"{}\"\n",
+        target.database,
+        target.database,
+        password_file.display()
+    )
+}

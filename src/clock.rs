@@ -1,0 +1,108 @@
+//! Time, ids and randomness: the only place that asks the machine for them.
+//!
+//! Takes nothing. Gives instants, UUIDv7 request ids and random bytes. Never reads configuration, and is never
+//! bypassed: tests pin a [`Clock`] and everything that depends on time follows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use uuid::Uuid;
+
+/// An instant in nanoseconds since the Unix epoch, as policies and entries see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(transparent)]
+pub struct Instant(pub i64);
+
+impl Instant {
+    /// This instant, `seconds` later (saturating).
+    pub fn plus_seconds(self, seconds: u64) -> Self {
+        let nanos = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
+        Self(self.0.saturating_add(nanos))
+    }
+
+    /// Whole seconds since the Unix epoch.
+    pub fn seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000_000)
+    }
+
+    /// The time left until `later`, zero if it has passed.
+    pub fn until(self, later: Self) -> std::time::Duration {
+        std::time::Duration::from_nanos(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0))
+    }
+
+    /// RFC 3339 in UTC with microseconds, as entries print it.
+    pub fn rfc3339(self) -> String {
+        jiff::Timestamp::from_microsecond(self.0.div_euclid(1_000)).map(|at| format!("{at:.6}")).unwrap_or_default()
+    }
+}
+
+/// The source of time, ids and randomness.
+#[derive(Debug, Clone)]
+pub struct Clock {
+    pinned: Option<Arc<AtomicI64>>,
+}
+
+impl Clock {
+    /// The machine's own clock.
+    pub fn system() -> Self {
+        Self { pinned: None }
+    }
+
+    /// A clock that stands still until [`Clock::advance`] is called; for tests.
+    pub fn pinned(at: Instant) -> Self {
+        Self { pinned: Some(Arc::new(AtomicI64::new(at.0))) }
+    }
+
+    /// Moves a pinned clock; does nothing to the machine's.
+    pub fn advance(&self, seconds: i64) {
+        if let Some(pinned) = &self.pinned {
+            pinned.fetch_add(seconds.saturating_mul(1_000_000_000), Ordering::SeqCst);
+        }
+    }
+
+    /// Now.
+    pub fn now(&self) -> Instant {
+        match &self.pinned {
+            Some(pinned) => Instant(pinned.load(Ordering::SeqCst)),
+            None => Instant(
+                SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .ok()
+                    .and_then(|since| i64::try_from(since.as_nanos()).ok())
+                    .unwrap_or(0),
+            ),
+        }
+    }
+
+    /// A new UUIDv7 (RFC 9562 §5.7): sortable by time, random in the rest.
+    pub fn uuid7(&self) -> Uuid {
+        let millis = u64::try_from(self.now().0.div_euclid(1_000_000)).unwrap_or(0);
+        uuid::Builder::from_unix_timestamp_millis(millis, &self.random::<10>()).into_uuid()
+    }
+
+    /// `N` bytes from the operating system.
+    ///
+    /// A machine that cannot give random bytes cannot make passwords: the process stops there and then.
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        if getrandom::fill(&mut bytes).is_err() {
+            std::process::abort();
+        }
+        bytes
+    }
+
+    /// `N` random bytes as lower-case hexadecimal.
+    pub fn random_hex<const N: usize>(&self) -> String {
+        hex(&self.random::<N>())
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,258 @@
+//! The path of every request: this file is the product, read top to bottom.
+//!
+//! ```text
+//! knock -> admit   (the window opened an entry and knows the principal)
+//!       -> enter   (task: what may it ever see? creates nothing in PostgreSQL)
+//!       -> read    (text -> statement, pure)  -> prepare (plan mode only: parse under the task role)
+//!       -> decide  (may this statement run now?)  -> permit
+//!       -> execute (under the task's own role)
+//!       -> close the entry -> publish -> reply
+//! ```
+//!
+//! Takes an [`Admitted`] request and a [`Call`], gives a [`Reply`] whose entry is written. Each step consumes what the step before it made.
+//! Nothing reaches a governed database but through here, and a stage is added here or nowhere.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::{Audit, Draft};
+use crate::clock::Clock;
+use crate::database::Database;
+use crate::database::rows::JsonRows;
+use crate::describe::describe;
+use crate::export::{Exports, FinishedExport};
+use crate::identity::Authenticated;
+use crate::model::call::{Answer, Call, DescribeAsk, ExportAsk, Outcome, Reply, Rows, StatementAsk};
+use crate::model::decision::Limits;
+use crate::model::names::DatabaseName;
+use crate::model::refusal::{Code, Failure, Fault, Refusal};
+use crate::policy::input::DatabaseInput;
+use crate::policy::{CallInput, ExportInput, Permitted, Policy};
+use crate::sessions::{Ready, Running};
+use crate::sql;
+use crate::task::{Task, Tasks};
+
+/// Rows of an answer when the agent names no number.
+pub const DEFAULT_ROWS: u64 = 100;
+/// Bytes of an answer when the agent names no number of rows; policy sets the ceiling beyond.
+pub const DEFAULT_BYTES: u64 = 64 * 1024;
+
+/// The one way in.
+#[derive(Debug)]
+pub struct Enforcement {
+    /// Writes entries.
+    pub audit: Audit,
+    /// Decides.
+    pub policy: Arc<Policy>,
+    /// Knows open tasks.
+    pub tasks: Tasks,
+    /// Keeps files.
+    pub exports: Exports,
+    /// Governed databases by name.
+    pub databases: BTreeMap<DatabaseName, Database>,
+    /// Time.
+    pub clock: Clock,
+}
+
+/// A request whose principal is known and whose entry is open.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Who, and for what.
+    pub who: Authenticated,
+    /// The open entry.
+    pub draft: Draft,
+    /// Set when the caller goes away.
+    pub cancelled: CancellationToken,
+}
+
+impl Enforcement {
+    /// Serves one request. The reply exists only once its entry is written; a file is published only after that.
+    pub async fn handle(&self, admitted: Admitted, call: Call) -> Reply {
+        let Admitted { who, mut draft, cancelled } = admitted;
+        let mut finished = None;
+        let result = self.serve(&who, call, &mut draft, &cancelled, &mut finished).await; // every `?` ends here
+        let reply = self.audit.close(draft, result).await;
+        self.publish(reply, finished, &who)
+    }
+
+    async fn serve(
+        &self,
+        who: &Authenticated,
+        call: Call,
+        draft: &mut Draft,
+        cancelled: &CancellationToken,
+        finished: &mut Option<FinishedExport>,
+    ) -> Result<Answer, Failure> {
+        draft.update(|entry| entry.tool = Some(call.tool().to_owned()));
+        let call = match call {
+            Call::ReadExport(id) => return self.exports.read(id, &who.principal).map(Answer::Content),
+            other => other,
+        };
+        let database = self.database(call.database())?;
+        draft.update(|entry| entry.database = Some(database.name().clone()));
+        let task = self.tasks.enter(who, database).await?;
+        draft.update(|entry| entry.task = Some(task.facts.clone()));
+        draft.stage("enter");
+        let step = Step { enforcement: self, who, task: &task, database, cancelled };
+        match call {
+            Call::Query(ask) => step.query(ask, draft).await,
+            Call::Export(ask) => step.export(ask, draft, finished).await,
+            Call::Describe(ask) => step.describe(&ask, draft).await,
+            Call::ReadExport(_) => Err(Fault::new("serving a call", "an export is read without a task").into()),
+        }
+    }
+
+    fn publish(&self, reply: Reply, finished: Option<FinishedExport>, who: &Authenticated) -> Reply {
+        let (Outcome::Answered(_), Some(file)) = (&reply.outcome, finished) else { return reply };
+        match self.exports.publish(file, &who.principal) {
+            Ok(()) => reply,
+            Err(fault) => {
+                tracing::error!(request_id = %reply.request_id, "{}", fault.chain());
+                Reply { outcome: Outcome::Failed, ..reply }
+            }
+        }
+    }
+
+    fn database(&self, name: Option<&DatabaseName>) -> Result<&Database, Refusal> {
+        let only = || self.databases.values().next().filter(|_| self.databases.len() == 1);
+        let found = match name {
+            Some(name) => self.databases.get(name),
+            None => only(),
+        };
+        found.ok_or_else(|| {
+            let names: Vec<&str> = self.databases.keys().map(DatabaseName::as_str).collect();
+            Refusal::new(Code::ArgumentInvalid, "name the database").hint(format!("`database` is one of: {}", names.join(", ")))
+        })
+    }
+}
+
+/// What the steps of one call share.
+struct Step<'a> {
+    enforcement: &'a Enforcement,
+    who: &'a Authenticated,
+    task: &'a Task,
+    database: &'a Database,
+    cancelled: &'a CancellationToken,
+}
+
+impl Step<'_> {
+    async fn query(&self, ask: StatementAsk, draft: &mut Draft) -> Result<Answer, Failure> {
+        let (wanted, explicit) = (ask.max_rows.unwrap_or(DEFAULT_ROWS), ask.max_rows.is_some());
+        let ready = self.read(ask, draft).await?;
+        let permitted = self.decide("query", Some(wanted), None, ready, draft).await?.within(|limits| Limits {
+            max_rows: limits.max_rows.min(wanted),
+            max_bytes: if explicit { limits.max_bytes } else { limits.max_bytes.min(DEFAULT_BYTES) },
+            ..limits
+        });
+        let mut sink = JsonRows::new(*permitted.limits());
+        let executed = self.task.sessions.execute(permitted, &mut sink, &self.running(draft)).await?;
+        draft.stage("execute");
+        draft.executed(&executed.role, executed.backend_pid);
+        let (fields, json, count, truncated, hidden) = sink.finish(executed.more);
+        self.task.used(count);
+        let notices = notices(hidden);
+        Ok(Answer::Rows(Rows { columns: executed.columns(&fields), json, count, truncated, notices }))
+    }
+
+    async fn export(&self, ask: ExportAsk, draft: &mut Draft, finished: &mut Option<FinishedExport>) -> Result<Answer, Failure> {
+        let ExportAsk { statement, format } = ask;
+        let wanted = statement.max_rows;
+        let ready = self.read(statement, draft).await?;
+        let permitted = self
+            .decide("export", wanted, Some(ExportInput { format }), ready, draft)
+            .await?
+            .within(|limits| Limits { max_rows: wanted.map_or(limits.max_rows, |wanted| limits.max_rows.min(wanted)), ..limits });
+        let mut sink = self.enforcement.exports.begin(format, *permitted.limits())?;
+        let executed = self.task.sessions.execute(permitted, &mut sink, &self.running(draft)).await?;
+        draft.stage("execute");
+        draft.executed(&executed.role, executed.backend_pid);
+        let columns = executed.columns(sink.fields());
+        let (exported, file) = sink.finish(columns, executed.more, executed.full)?;
+        self.task.used(exported.rows);
+        *finished = Some(file);
+        Ok(Answer::Export(exported))
+    }
+
+    async fn describe(&self, ask: &DescribeAsk, draft: &mut Draft) -> Result<Answer, Failure> {
+        let rights = self.task.rights().await;
+        self.decide("describe", None, None, Describing, draft).await?;
+        Ok(Answer::Description(describe(ask, &rights.grants, &rights.snapshot)?))
+    }
+
+    /// Text to statement. Pure: neither role nor connection exist yet.
+    async fn read(&self, ask: StatementAsk, draft: &mut Draft) -> Result<Ready, Failure> {
+        draft.asked(&ask.sql);
+        let rights = self.task.rights().await;
+        let names = sql::Names { snapshot: &rights.snapshot, grants: &rights.grants, schemas: &rights.compiled.schemas };
+        let reading = sql::read(&ask.sql, &names)?;
+        let ready = self.task.sessions.prepare(ask.sql, reading, ask.params, rights);
+        draft.read(ready.statement(), ready.masked_columns());
+        draft.stage("read");
+        Ok(ready)
+    }
+
+    /// May it run now? What was decided is what runs: the subject goes in and comes out inside its permit.
+    async fn decide<T: Judged>(
+        &self,
+        tool: &'static str,
+        max_rows: Option<u64>,
+        export: Option<ExportInput>,
+        subject: T,
+        draft: &mut Draft,
+    ) -> Result<Permitted<T>, Failure> {
+        let rights = self.task.rights().await;
+        let task = self.task.state(&rights);
+        let input = CallInput {
+            principal: &self.who.principal,
+            task: &task,
+            tool,
+            max_rows,
+            database: DatabaseInput { name: self.database.name(), environment: self.database.environment() },
+            statement: subject.statement(),
+            export,
+            now_ns: self.enforcement.clock.now(),
+        };
+        let verdict = self.enforcement.policy.call(&input).await.map_err(|error| {
+            // Undefined, a trap, a timeout or a broken answer denies; the operator learns which.
+            tracing::error!("{}", Fault::new("asking whether a call may run", error).chain());
+            Refusal::new(Code::PolicyDenied, "policy does not allow this call")
+        })?;
+        draft.decided(verdict.input(), verdict.decision(), verdict.bundle());
+        draft.stage("decide");
+        let format = export.map(|export| export.format.extension());
+        Ok(verdict.permit(subject, format)?)
+    }
+
+    fn running(&self, draft: &Draft) -> Running<'_> {
+        Running { request_id: draft.request_id(), cancelled: self.cancelled }
+    }
+}
+
+/// What policy judges, if it is a statement.
+trait Judged {
+    fn statement(&self) -> Option<&crate::model::statement::Statement>;
+}
+
+/// A call without a statement.
+struct Describing;
+
+impl Judged for Describing {
+    fn statement(&self) -> Option<&crate::model::statement::Statement> {
+        None
+    }
+}
+
+impl Judged for Ready {
+    fn statement(&self) -> Option<&crate::model::statement::Statement> {
+        Some(Self::statement(self))
+    }
+}
+
+fn notices(hidden: u64) -> Vec<String> {
+    if hidden == 0 {
+        return Vec::new();
+    }
+    vec![format!("{hidden} control, bidirectional or zero-width characters are shown as \\u{{…}}")]
+}

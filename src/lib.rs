@@ -1,0 +1,21 @@
+//! stub
+pub mod audit;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod database;
+pub mod describe;
+pub mod enforcement;
+pub mod export;
+pub mod identity;
+pub mod model;
+pub mod policy;
+pub mod profile;
+pub mod secret;
+pub mod server;
+pub mod sessions;
+pub mod settings;
+pub mod sql;
+pub mod task;
+pub mod telemetry;
+pub mod transport;

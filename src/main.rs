@@ -1,0 +1,16 @@
+//! The binary: parses the command line and runs it. Everything else is in the library.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = pgteller::cli::Arguments::parse();
+    // Long chains of operators make deep trees: see `sql::MAX_CHAIN`.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(16 * 1024 * 1024).build();
+    let result = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(pgteller::cli::run(arguments)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => pgteller::cli::fail(&error),
+    }
+}

@@ -1,0 +1,215 @@
+//! What an agent asks for, and what it gets.
+//!
+//! Takes nothing. Gives the types between the windows (`transport`) and the spine. Never knows MCP or HTTP.
+
+use serde::Serialize;
+
+use crate::model::grants::Mask;
+use crate::model::names::{DatabaseName, ExportId, RequestId};
+use crate::model::refusal::Refusal;
+
+/// One request of an agent, already parsed.
+#[derive(Debug, Clone)]
+pub enum Call {
+    /// Rows of a statement, inline.
+    Query(StatementAsk),
+    /// What there is.
+    Describe(DescribeAsk),
+    /// Rows of a statement, into a file.
+    Export(ExportAsk),
+    /// The beginning of an exported file.
+    ReadExport(ExportId),
+}
+
+impl Call {
+    /// The tool's name, as policies and entries see it.
+    pub fn tool(&self) -> &'static str {
+        match self {
+            Self::Query(_) => "query",
+            Self::Describe(_) => "describe",
+            Self::Export(_) => "export",
+            Self::ReadExport(_) => "read-export",
+        }
+    }
+
+    /// The database asked for, if one was named.
+    pub fn database(&self) -> Option<&DatabaseName> {
+        match self {
+            Self::Query(ask) => ask.database.as_ref(),
+            Self::Describe(ask) => ask.database.as_ref(),
+            Self::Export(ask) => ask.statement.database.as_ref(),
+            Self::ReadExport(_) => None,
+        }
+    }
+}
+
+/// A statement with its bind parameters.
+#[derive(Debug, Clone)]
+pub struct StatementAsk {
+    /// The agent's own text.
+    pub sql: String,
+    /// Bind parameters as text; `None` is NULL.
+    pub params: Vec<Option<String>>,
+    /// Most rows wanted.
+    pub max_rows: Option<u64>,
+    /// Which database.
+    pub database: Option<DatabaseName>,
+}
+
+/// What to describe.
+#[derive(Debug, Clone)]
+pub struct DescribeAsk {
+    /// One relation in full.
+    pub relation: Option<String>,
+    /// What matches a word.
+    pub search: Option<String>,
+    /// Which database.
+    pub database: Option<DatabaseName>,
+}
+
+/// A statement whose rows go into a file.
+#[derive(Debug, Clone)]
+pub struct ExportAsk {
+    /// The statement.
+    pub statement: StatementAsk,
+    /// The file's format.
+    pub format: ExportFormat,
+}
+
+/// Formats of exported files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExportFormat {
+    /// RFC 4180 with a header line; NULL is an empty unquoted field.
+    Csv,
+    /// One JSON object per line.
+    Jsonl,
+}
+
+impl ExportFormat {
+    /// The file name's end.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Jsonl => "jsonl",
+        }
+    }
+
+    /// The media type.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Csv => "text/csv",
+            Self::Jsonl => "application/jsonl",
+        }
+    }
+}
+
+/// What a call comes back with. Exists only as the return value of the audit's `close`.
+#[derive(Debug)]
+pub struct Reply {
+    /// The request.
+    pub request_id: RequestId,
+    /// What happened.
+    pub outcome: Outcome,
+}
+
+/// The three ends of a call.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It was served.
+    Answered(Answer),
+    /// The caller can mend it.
+    Refused(Refusal),
+    /// We failed; the operator knows why.
+    Failed,
+}
+
+/// What a served call gives.
+#[derive(Debug)]
+pub enum Answer {
+    /// Rows.
+    Rows(Rows),
+    /// A description, as JSON.
+    Description(serde_json::Value),
+    /// A published file.
+    Export(Exported),
+    /// The content of a published file.
+    Content(ExportContent),
+}
+
+/// Rows of a query, as raw JSON.
+#[derive(Debug)]
+pub struct Rows {
+    /// The columns in order.
+    pub columns: Vec<OutputColumn>,
+    /// A JSON array of arrays.
+    pub json: String,
+    /// How many.
+    pub count: u64,
+    /// Which cap cut them short, if one did.
+    pub truncated: Option<Truncation>,
+    /// Facts about these rows that the agent should know.
+    pub notices: Vec<String>,
+}
+
+/// Which cap cut the rows short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Truncation {
+    /// There are more rows than allowed.
+    MaxRows,
+    /// The next row would not fit the bytes allowed.
+    MaxBytes,
+}
+
+/// One column of a result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OutputColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The mask it went through, when the column comes straight from a relation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub masked: Option<&'static str>,
+}
+
+impl OutputColumn {
+    /// A column shown through a mask, or clear.
+    pub fn new(name: String, kind: String, mask: Option<Mask>) -> Self {
+        Self { name, kind, masked: mask.map(Mask::name) }
+    }
+}
+
+/// Facts about a file that was exported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Exported {
+    /// Its id; the link is `pgteller://exports/{id}`.
+    pub id: ExportId,
+    /// Its format.
+    pub format: ExportFormat,
+    /// The columns in order.
+    pub columns: Vec<OutputColumn>,
+    /// Rows in it.
+    pub rows: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of its content, hexadecimal.
+    pub sha256: String,
+    /// Which cap cut it short, if one did.
+    pub truncated: Option<Truncation>,
+    /// Facts that the agent should know.
+    pub notices: Vec<String>,
+}
+
+/// The content of an exported file, or its beginning.
+#[derive(Debug)]
+pub struct ExportContent {
+    /// The file.
+    pub id: ExportId,
+    /// Its media type.
+    pub media_type: &'static str,
+    /// Its text.
+    pub text: String,
+}

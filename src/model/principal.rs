@@ -1,0 +1,42 @@
+//! Who calls.
+//!
+//! Takes verified claims (or `[dev]`), gives a [`Principal`]. Never holds the token.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The authenticated caller.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Principal {
+    /// `iss` of the token, or `dev`.
+    pub issuer: String,
+    /// `sub`: the user or service on whose behalf the agent acts.
+    pub subject: String,
+    /// The agent: outermost `act.sub` (RFC 8693 §4.1), else `client_id` (RFC 9068), else `azp`.
+    pub agent: String,
+    /// `scope` or `scp`, split.
+    pub scopes: Vec<String>,
+    /// The configured groups claim.
+    pub groups: Vec<String>,
+    /// The claims that configuration names for policies to look at.
+    pub claims: Map<String, Value>,
+    /// Whether this principal comes from `[dev]` and nobody verified anything.
+    pub dev: bool,
+}
+
+impl Principal {
+    /// What tells one principal from another when tasks and exports are looked up.
+    pub fn tuple(&self) -> (&str, &str, &str) {
+        (&self.issuer, &self.subject, &self.agent)
+    }
+}
+
+/// What the caller's token says about its task, beside who it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskClaim {
+    /// The orchestrator's id of the task.
+    pub external_id: String,
+    /// What the task is for.
+    pub purpose: String,
+}

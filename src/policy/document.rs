@@ -1,0 +1,218 @@
+//! The admin's policy document.
+//!
+//! Takes YAML, gives the data that the Rego library reads, checked key by key: a misspelt key is an error at start, not a rule that never
+//! matches. Never decides: that is the Rego library's.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::PolicyError;
+use crate::config::{ConfigError, check_keys};
+
+/// The document, as written.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    /// The version of this format: 1.
+    version: u32,
+    /// `schema.relation.column` to labels, beside those in column comments.
+    #[serde(default)]
+    labels: BTreeMap<String, Vec<String>>,
+    /// How a column with a label leaves the database.
+    #[serde(default, rename = "masks")]
+    _masks: BTreeMap<String, WrittenMask>,
+    /// What happens to columns without a label.
+    #[serde(default, rename = "unlabelled")]
+    _unlabelled: Unlabelled,
+    /// Task params from token claims.
+    #[serde(default, rename = "params")]
+    _params: BTreeMap<String, Param>,
+    /// Functions beyond the built-in rule.
+    #[serde(default, rename = "functions")]
+    _functions: Functions,
+    /// Who may see what.
+    #[serde(default, rename = "grants")]
+    _grants: BTreeMap<String, Grant>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Unlabelled {
+    #[default]
+    Hide,
+    Clear,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct WrittenMask {
+    #[serde(rename = "mask")]
+    _mask: MaskName,
+    #[serde(default, rename = "keep_last")]
+    _keep_last: Option<u8>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum MaskName {
+    Clear,
+    Email,
+    Partial,
+    Hash,
+    Redact,
+    Null,
+    Hide,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Param {
+    #[serde(rename = "claim")]
+    _claim: String,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Functions {
+    #[serde(default, rename = "allow")]
+    _allow: Vec<String>,
+    #[serde(default, rename = "extensions")]
+    _extensions: Vec<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Grant {
+    #[serde(rename = "agents")]
+    _agents: Vec<String>,
+    #[serde(default, rename = "subjects")]
+    _subjects: Option<Vec<String>>,
+    #[serde(default, rename = "groups")]
+    _groups: Option<Vec<String>>,
+    #[serde(default, rename = "issuers")]
+    _issuers: Option<Vec<String>>,
+    #[serde(default, rename = "scopes")]
+    _scopes: Option<Vec<String>>,
+    #[serde(default, rename = "purposes")]
+    _purposes: Option<Vec<String>>,
+    #[serde(default, rename = "databases")]
+    _databases: Option<Vec<String>>,
+    #[serde(default, rename = "environments")]
+    _environments: Option<Vec<String>>,
+    #[serde(default, rename = "ambient")]
+    _ambient: bool,
+    #[serde(default, rename = "tools")]
+    _tools: Option<Vec<Tool>>,
+    #[serde(rename = "read")]
+    _read: Read,
+    #[serde(default, rename = "rows")]
+    _rows: BTreeMap<String, BTreeMap<String, Condition>>,
+    #[serde(default, rename = "clear")]
+    _clear: Vec<String>,
+    #[serde(default, rename = "limits")]
+    _limits: LimitsWritten,
+    #[serde(default, rename = "approval")]
+    _approval: Option<Approval>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Tool {
+    Query,
+    Describe,
+    Export,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Read {
+    #[serde(rename = "allow")]
+    _allow: Vec<String>,
+    #[serde(default, rename = "deny")]
+    _deny: Vec<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Condition {
+    #[serde(default, rename = "equals")]
+    _equals: Option<Value>,
+    #[serde(default, rename = "not_equals")]
+    _not_equals: Option<Value>,
+    #[serde(default, rename = "in")]
+    _in: Option<Vec<Value>>,
+    #[serde(default, rename = "less")]
+    _less: Option<Value>,
+    #[serde(default, rename = "less_or_equal")]
+    _less_or_equal: Option<Value>,
+    #[serde(default, rename = "greater")]
+    _greater: Option<Value>,
+    #[serde(default, rename = "greater_or_equal")]
+    _greater_or_equal: Option<Value>,
+    #[serde(default, rename = "is_null")]
+    _is_null: Option<bool>,
+    #[serde(default, rename = "param")]
+    _param: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct LimitsWritten {
+    #[serde(default, rename = "rows")]
+    _rows: Option<u64>,
+    #[serde(default, rename = "bytes")]
+    _bytes: Option<u64>,
+    #[serde(default, rename = "cell_bytes")]
+    _cell_bytes: Option<u64>,
+    #[serde(default, rename = "seconds")]
+    _seconds: Option<u64>,
+    #[serde(default, rename = "task_minutes")]
+    _task_minutes: Option<u64>,
+    #[serde(default, rename = "export_rows")]
+    _export_rows: Option<u64>,
+    #[serde(default, rename = "export_bytes")]
+    _export_bytes: Option<u64>,
+    #[serde(default, rename = "export_seconds")]
+    _export_seconds: Option<u64>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Approval {
+    #[serde(default, rename = "export")]
+    _export: Option<Value>,
+}
+
+/// The document, checked.
+#[derive(Debug, Clone)]
+pub struct PolicyDocument {
+    json: Value,
+    labels: BTreeMap<String, Vec<String>>,
+}
+
+impl PolicyDocument {
+    /// Reads YAML; `path` is for messages.
+    pub fn parse(text: &str, path: &str) -> Result<Self, PolicyError> {
+        let refuse = |why: String| PolicyError::Document { path: path.to_owned(), why };
+        let json: Value = serde_yaml_ng::from_str(text).map_err(|error| refuse(error.to_string()))?;
+        check_keys::<Written>(&json).map_err(|error: ConfigError| refuse(error.to_string()))?;
+        let written: Written = serde_yaml_ng::from_str(text).map_err(|error| refuse(error.to_string()))?;
+        if written.version != 1 {
+            return Err(refuse("`version` must be 1".to_owned()));
+        }
+        Ok(Self { json, labels: written.labels })
+    }
+
+    /// What the Rego library reads as `data.policy`.
+    pub fn json(&self) -> &Value {
+        &self.json
+    }
+
+    /// Labels given in the document.
+    pub fn labels(&self) -> &BTreeMap<String, Vec<String>> {
+        &self.labels
+    }
+}

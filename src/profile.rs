@@ -1,0 +1,178 @@
+//! A grant set compiled into PostgreSQL.
+//!
+//! Takes an open database and a [`Compiled`] grant set; gives task roles that are members of its profile. Profiles are shared by all tasks
+//! whose grant sets compile alike, built once, and compared in full before they are used. Never grants anything on a table itself.
+
+pub mod compile;
+mod masks;
+mod predicates;
+pub mod setup;
+
+use tokio_postgres::{Client, GenericClient, Transaction};
+
+pub use compile::{Compiled, compile};
+
+use crate::clock::{Clock, Instant};
+use crate::database::role::{self, TaskRole, TaskRoleAsk};
+use crate::database::{DatabaseError, Governed, preflight, quote};
+
+/// Makes a role for one task, and its profile if nobody has built it yet.
+pub async fn open_role(governed: &Governed, compiled: &Compiled, until: Instant, clock: &Clock) -> Result<TaskRole, DatabaseError> {
+    let mut guard = governed.announced().await?;
+    let client = guard.client()?;
+    let transaction = with_profile(client, governed, compiled).await?;
+    let ask = TaskRoleAsk {
+        installation: &governed.installation,
+        instance: &governed.instance,
+        profile: &compiled.role,
+        params: &compiled.params,
+        until,
+    };
+    let role = role::create(&transaction, &ask, clock).await?;
+    transaction.commit().await.map_err(DatabaseError::admin("opening a task"))?;
+    Ok(role)
+}
+
+/// Moves an open task to another profile in one transaction; its next statement sees the new one.
+pub async fn move_role(governed: &Governed, compiled: &Compiled, role: &str) -> Result<(), DatabaseError> {
+    let mut guard = governed.admin().await?;
+    let client = guard.client()?;
+    let transaction = with_profile(client, governed, compiled).await?;
+    let moving = || DatabaseError::admin("moving a task to another profile");
+    transaction
+        .execute("SELECT pgteller_api.move_task($1::text::name, $2::text::name)", &[&role, &compiled.role])
+        .await
+        .map_err(moving())?;
+    let key: Vec<u8> = transaction
+        .query_one("DELETE FROM pgteller_private.task WHERE role_name = $1::text::name RETURNING key", &[&role])
+        .await
+        .map_err(moving())?
+        .get(0);
+    transaction
+        .execute(
+            "INSERT INTO pgteller_private.task(role_name, profile, key, params) VALUES ($1::text::name, $2::text::name, $3, $4)",
+            &[&role, &compiled.role, &key, &compiled.params],
+        )
+        .await
+        .map_err(moving())?;
+    transaction.commit().await.map_err(moving())
+}
+
+/// A transaction in which the profile exists and cannot be dropped.
+async fn with_profile<'a>(
+    client: &'a mut Client,
+    governed: &Governed,
+    compiled: &Compiled,
+) -> Result<Transaction<'a>, DatabaseError> {
+    let using = || DatabaseError::admin("looking for the profile");
+    if !is_built(client, compiled).await? {
+        build(client, governed, compiled).await?;
+    }
+    let transaction = client.transaction().await.map_err(using())?;
+    transaction.execute("SELECT pg_advisory_xact_lock_shared($1)", &[&compiled.lock]).await.map_err(using())?;
+    if is_built(&transaction, compiled).await? {
+        Ok(transaction)
+    } else {
+        Err(DatabaseError::Unexpected("a profile vanished while a task was opened on it".to_owned()))
+    }
+}
+
+async fn is_built(client: &impl GenericClient, compiled: &Compiled) -> Result<bool, DatabaseError> {
+    let row = client
+        .query_opt("SELECT identity FROM pgteller_private.profile WHERE name = $1::text::name", &[&compiled.role])
+        .await
+        .map_err(DatabaseError::admin("looking for the profile"))?;
+    match row {
+        None => Ok(false),
+        Some(row) if row.get::<_, String>(0) == compiled.identity => Ok(true),
+        // A collision at 128 bits, or somebody wrote the table: never use it.
+        Some(_) => Err(DatabaseError::Unexpected("a profile of this name holds another grant set".to_owned())),
+    }
+}
+
+async fn build(client: &mut Client, governed: &Governed, compiled: &Compiled) -> Result<(), DatabaseError> {
+    let building = || DatabaseError::admin("building a profile");
+    let mut findings = preflight::inspect(client).await?;
+    findings.extend(compiled.findings.iter().cloned());
+    findings.retain(|finding| !governed.acknowledged.contains(&finding.id));
+    if !findings.is_empty() {
+        return Err(DatabaseError::Preflight(findings));
+    }
+    let transaction = client.transaction().await.map_err(building())?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&compiled.lock]).await.map_err(building())?;
+    if is_built(&transaction, compiled).await? {
+        return transaction.rollback().await.map_err(building());
+    }
+    transaction.execute("SELECT pgteller_api.create_profile($1::text::name)", &[&compiled.role]).await.map_err(building())?;
+    let owner = quote::identifier(&governed.view_owner);
+    transaction.batch_execute(&format!("SET LOCAL ROLE {owner}")).await.map_err(building())?;
+    transaction.batch_execute(&compiled.ddl).await.map_err(building())?;
+    transaction.batch_execute("RESET ROLE").await.map_err(building())?;
+    transaction
+        .execute(
+            "INSERT INTO pgteller_private.profile(name, identity, schemas) VALUES ($1::text::name, $2, $3)",
+            &[&compiled.role, &compiled.identity, &compiled.all_schemas()],
+        )
+        .await
+        .map_err(building())?;
+    transaction.commit().await.map_err(building())
+}
+
+/// Drops the profiles that no task uses, whoever built them. Gives how many.
+pub async fn drop_unused(governed: &Governed) -> Result<usize, DatabaseError> {
+    let mut guard = governed.admin().await?;
+    let client = guard.client()?;
+    let looking = DatabaseError::admin("looking for unused profiles");
+    let unused = "SELECT p.name::text FROM pgteller_private.profile p WHERE NOT EXISTS ( \
+         SELECT FROM pg_auth_members a JOIN pg_roles r ON r.oid = a.roleid JOIN pgteller_api.made m ON m.role_oid = a.member AND m.kind = 't' \
+         WHERE r.rolname = p.name)";
+    let rows = client.query(unused, &[]).await.map_err(looking)?;
+    let mut dropped = 0_usize;
+    for row in rows {
+        let name: String = row.get(0);
+        match drop_one(client, &governed.view_owner, &name).await {
+            Ok(true) => dropped = dropped.saturating_add(1),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(profile = %name, %error, "an unused profile could not be dropped"),
+        }
+    }
+    Ok(dropped)
+}
+
+async fn drop_one(client: &mut Client, view_owner: &str, name: &str) -> Result<bool, DatabaseError> {
+    let dropping = || DatabaseError::admin("dropping a profile");
+    let transaction = client.transaction().await.map_err(dropping())?;
+    let lock = compile::lock_of(name);
+    let free: bool = transaction.query_one("SELECT pg_try_advisory_xact_lock($1)", &[&lock]).await.map_err(dropping())?.get(0);
+    let schemas = transaction
+        .query_opt("DELETE FROM pgteller_private.profile WHERE name = $1::text::name RETURNING schemas", &[&name])
+        .await
+        .map_err(dropping())?;
+    let Some(row) = schemas.filter(|_| free) else {
+        transaction.rollback().await.map_err(dropping())?;
+        return Ok(false);
+    };
+    transaction.batch_execute(&format!("SET LOCAL ROLE {}", quote::identifier(view_owner))).await.map_err(dropping())?;
+    for schema in row.get::<_, Vec<String>>(0) {
+        let drop = format!("DROP SCHEMA IF EXISTS {} CASCADE", quote::identifier(&schema));
+        transaction.batch_execute(&drop).await.map_err(dropping())?;
+    }
+    transaction.batch_execute("RESET ROLE").await.map_err(dropping())?;
+    transaction.execute("SELECT pgteller_api.drop_role($1::text::name)", &[&name]).await.map_err(dropping())?;
+    transaction.commit().await.map_err(dropping())?;
+    Ok(true)
+}
+
+/// Where each output column of a result may come from: view OID and column number to the relation's column.
+pub async fn view_columns(governed: &Governed, compiled: &Compiled) -> Result<compile::ViewColumns, DatabaseError> {
+    let mut guard = governed.admin().await?;
+    let rows = guard
+        .client()?
+        .query(
+            "SELECT c.oid, n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname::text = ANY ($1)",
+            &[&compiled.all_schemas()],
+        )
+        .await
+        .map_err(DatabaseError::admin("reading a profile's views"))?;
+    Ok(compiled.view_columns(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2)))))
+}

@@ -1,0 +1,224 @@
+//! From a grant set to the names and views of its profile.
+//!
+//! Takes a grant set and the snapshot that it was checked against, gives a [`Compiled`]: pure, so that SQL can be pointed at a profile
+//! before it exists. No literal and no per-task value stands in a view: row filters read both from the task's own row.
+//!
+//! The identity covers everything that the views depend on: relation OIDs, column numbers and types, masks, the shape of row filters,
+//! definitions of application views, the order of schemas, and the version of this compiler (`redteam.md` 5).
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::masks;
+use super::predicates::Predicates;
+use crate::database::preflight::{Finding, mixed_indexes};
+use crate::database::{PRIVATE, quote};
+use crate::model::grants::{ColumnGrant, GrantSet, RelationGrant, extension_schemas};
+use crate::model::names::{InstallationId, RelationName};
+use crate::model::snapshot::{Relation, Snapshot};
+
+/// Changes whenever compiled views would.
+const COMPILER_VERSION: u32 = 1;
+
+/// By view OID and column number: the relation, its column, and how it is shown.
+pub type ViewColumns = HashMap<(u32, i16), (RelationName, String, ColumnGrant)>;
+
+/// A compiled grant set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compiled {
+    /// The profile's NOLOGIN role.
+    pub role: String,
+    /// Everything that the views depend on, compared in full before the profile is used.
+    pub identity: String,
+    /// The advisory lock of this profile.
+    pub lock: i64,
+    /// Real schema to profile schema.
+    pub schemas: BTreeMap<String, String>,
+    /// The search path of the task's statements.
+    pub search_path: String,
+    /// What the task's row in the private table holds: params and constants of row filters.
+    pub params: Value,
+    /// What the view owner runs to build it.
+    pub ddl: String,
+    /// Indexes that would make row order a channel under these grants.
+    pub findings: Vec<Finding>,
+    inner_schema: String,
+    columns: BTreeMap<RelationName, Vec<(String, ColumnGrant)>>,
+}
+
+/// Compiles a grant set. Relations that left the snapshot meanwhile are left out: their names are then not granted.
+pub fn compile(grants: &GrantSet, snapshot: &Snapshot, installation: &InstallationId) -> Compiled {
+    let parts: Vec<Part<'_>> = grants
+        .relations
+        .iter()
+        .filter_map(|(name, grant)| Some(Part { name, grant, relation: snapshot.relations.get(name)? }))
+        .collect();
+    let mut predicates = Predicates::default();
+    let filters: Vec<Option<String>> =
+        parts.iter().map(|part| part.grant.rows.as_ref().map(|rows| predicates.sql(rows, part.relation))).collect();
+    let extensions = extension_schemas(grants, snapshot);
+    let identity = identity(&parts, &filters, snapshot, &extensions.iter().cloned().collect::<Vec<_>>());
+    let digest = Sha256::digest(identity.as_bytes());
+    let hash = crate::clock::hex(digest.get(..16).unwrap_or_default());
+    let base = format!("pgteller_{installation}_{hash}");
+    let role = format!("pgteller_{installation}_p_{hash}");
+    let inner_schema = format!("{base}_0");
+    let mut schemas = BTreeMap::new();
+    for part in &parts {
+        let next = schemas.len().saturating_add(1);
+        schemas.entry(part.name.schema.clone()).or_insert_with(|| format!("{base}_{next}"));
+    }
+    let search_path = search_path(&schemas, &snapshot.search_path, &extensions);
+    let ddl = ddl(&parts, &filters, &schemas, &inner_schema, &role);
+    let columns = parts.iter().map(|part| (part.name.clone(), part.columns())).collect();
+    Compiled {
+        lock: lock_of(&role),
+        role,
+        identity,
+        schemas,
+        search_path,
+        params: json!({"p": grants.params, "c": predicates.constants}),
+        ddl,
+        findings: mixed_indexes(grants, snapshot),
+        inner_schema,
+        columns,
+    }
+}
+
+/// The advisory lock that guards a profile's life, from its role's name.
+pub fn lock_of(role: &str) -> i64 {
+    let digest = Sha256::digest(role.as_bytes());
+    digest.first_chunk::<8>().map_or(0, |bytes| i64::from_be_bytes(*bytes))
+}
+
+struct Part<'a> {
+    name: &'a RelationName,
+    grant: &'a RelationGrant,
+    relation: &'a Relation,
+}
+
+impl Part<'_> {
+    /// The visible columns in the relation's own order.
+    fn columns(&self) -> Vec<(String, ColumnGrant)> {
+        self.relation
+            .columns
+            .iter()
+            .filter_map(|column| Some((column.name.clone(), self.grant.columns.get(&column.name)?.clone())))
+            .collect()
+    }
+}
+
+fn identity(parts: &[Part<'_>], filters: &[Option<String>], snapshot: &Snapshot, extensions: &[String]) -> String {
+    let relations: Vec<Value> = parts
+        .iter()
+        .zip(filters)
+        .map(|(part, filter)| {
+            let columns: Vec<Value> = part
+                .relation
+                .columns
+                .iter()
+                .filter_map(|column| {
+                    let grant = part.grant.columns.get(&column.name)?;
+                    let kind = &column.kind;
+                    Some(json!([column.name, column.attnum, kind.oid, kind.typmod, kind.base_name, kind.enum_labels, grant]))
+                })
+                .collect();
+            json!([part.name, part.relation.oid, part.relation.definition, columns, filter])
+        })
+        .collect();
+    json!({"compiler": COMPILER_VERSION, "search_path": snapshot.search_path, "extensions": extensions, "relations": relations})
+        .to_string()
+}
+
+/// `pg_catalog` first, so that a table called `date` does not hide the type (`redteam.md` 7).
+fn search_path(schemas: &BTreeMap<String, String>, order: &[String], extensions: &std::collections::BTreeSet<String>) -> String {
+    let mut path = vec!["pg_catalog".to_owned()];
+    path.extend(order.iter().filter_map(|schema| schemas.get(schema)).map(|schema| quote::identifier(schema)));
+    path.extend(extensions.iter().map(|schema| quote::identifier(schema)));
+    path.push("pg_temp".to_owned());
+    path.join(", ")
+}
+
+fn ddl(
+    parts: &[Part<'_>],
+    filters: &[Option<String>],
+    schemas: &BTreeMap<String, String>,
+    inner_schema: &str,
+    role: &str,
+) -> String {
+    let role = quote::identifier(role);
+    let mut ddl = String::new();
+    let inner = quote::identifier(inner_schema);
+    let _ = writeln!(ddl, "CREATE SCHEMA {inner};");
+    for schema in schemas.values() {
+        let schema = quote::identifier(schema);
+        let _ = writeln!(ddl, "CREATE SCHEMA {schema}; GRANT USAGE ON SCHEMA {schema} TO {role};");
+    }
+    for (number, (part, filter)) in parts.iter().zip(filters).enumerate() {
+        let Some(schema) = schemas.get(&part.name.schema) else { continue };
+        let table = quote::qualified(&part.name.schema, &part.name.name);
+        let source = match filter {
+            None => table,
+            Some(filter) => {
+                let view = quote::qualified(inner_schema, &format!("r{number}"));
+                let columns: Vec<String> =
+                    part.columns().iter().map(|(name, _)| format!("s.{}", quote::identifier(name))).collect();
+                let _ = writeln!(
+                    ddl,
+                    // Twice, once under IS TRUE: outside an equivalence class it stands before every condition of the agent's that
+                    // PostgreSQL takes for leakproof and that raises all the same (`ARRAY[ARRAY[…], …]`).
+                    "CREATE VIEW {view} WITH (security_barrier = true) AS SELECT {} FROM {table} s WHERE ({filter}) IS TRUE AND {filter};",
+                    columns.join(", ")
+                );
+                view
+            }
+        };
+        let view = quote::qualified(schema, &part.name.name);
+        let _ = writeln!(ddl, "CREATE VIEW {view} AS SELECT {} FROM {source} s;", masked_columns(part));
+        let _ = writeln!(ddl, "GRANT SELECT ON {view} TO {role};");
+    }
+    ddl
+}
+
+fn masked_columns(part: &Part<'_>) -> String {
+    let key = format!("(SELECT t.key FROM {PRIVATE}.task t WHERE t.role_name = session_user)");
+    let columns: Vec<String> = part
+        .relation
+        .columns
+        .iter()
+        .filter_map(|column| {
+            let name = quote::identifier(&column.name);
+            Some(match part.grant.columns.get(&column.name)? {
+                ColumnGrant::Clear => format!("s.{name}"),
+                ColumnGrant::Masked(mask) => {
+                    format!("{} AS {name}", masks::expression(*mask, &format!("s.{name}"), &column.kind, &key))
+                }
+            })
+        })
+        .collect();
+    columns.join(", ")
+}
+
+impl Compiled {
+    /// Every schema of the profile, the inner one first.
+    pub fn all_schemas(&self) -> Vec<String> {
+        std::iter::once(&self.inner_schema).chain(self.schemas.values()).cloned().collect()
+    }
+
+    /// Resolves the views' OIDs, given as (oid, schema, name), to the columns behind them.
+    pub fn view_columns(&self, views: impl Iterator<Item = (u32, String, String)>) -> ViewColumns {
+        let real: BTreeMap<&str, &str> = self.schemas.iter().map(|(real, ours)| (ours.as_str(), real.as_str())).collect();
+        let mut found = HashMap::new();
+        for (oid, schema, name) in views {
+            let Some(relation) = real.get(schema.as_str()).map(|schema| RelationName::new(*schema, name)) else { continue };
+            for (index, (column, grant)) in self.columns.get(&relation).into_iter().flatten().enumerate() {
+                let number = i16::try_from(index.saturating_add(1)).unwrap_or(i16::MAX);
+                found.insert((oid, number), (relation.clone(), column.clone(), grant.clone()));
+            }
+        }
+        found
+    }
+}

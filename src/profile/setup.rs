@@ -1,0 +1,64 @@
+//! The one-time script of the DBA, and its removal.
+//!
+//! Takes an installation id and a password verifier, gives SQL. Never holds a password in clear text, and never runs by itself:
+//! the DBA runs it, or tells `pgteller setup` to. (`reference/setup.md` has what was tried; `redteam.md` 1, 13–18 why it looks like this.)
+
+use crate::database::{SETUP_VERSION, quote};
+use crate::model::names::InstallationId;
+
+const SETUP: &str = include_str!("setup.sql");
+const REMOVE: &str = include_str!("remove.sql");
+
+/// The three roles of an installation.
+#[derive(Debug, Clone)]
+pub struct InstallationRoles {
+    /// Owns the functions.
+    pub definer: String,
+    /// Owns the views.
+    pub owner: String,
+    /// Logs in.
+    pub login: String,
+}
+
+impl InstallationRoles {
+    /// The roles of an installation.
+    pub fn of(id: &InstallationId) -> Self {
+        Self {
+            definer: format!("pgteller_{id}_definer"),
+            owner: format!("pgteller_{id}_owner"),
+            login: format!("pgteller_{id}_login"),
+        }
+    }
+}
+
+/// The set-up script.
+pub fn script(id: &InstallationId, verifier: &str) -> String {
+    fill(SETUP, id).replace("{verifier}", &quote::literal(verifier))
+}
+
+/// What lets the view owner read some schemas: the upper bound of everything that any policy can ever show.
+pub fn grants(id: &InstallationId, schemas: &[String]) -> String {
+    let owner = quote::identifier(&InstallationRoles::of(id).owner);
+    schemas
+        .iter()
+        .map(|schema| {
+            let schema = quote::identifier(schema);
+            format!("GRANT USAGE ON SCHEMA {schema} TO {owner};\nGRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {owner};\n")
+        })
+        .collect()
+}
+
+/// The removal script.
+pub fn removal(id: &InstallationId) -> String {
+    fill(REMOVE, id)
+}
+
+fn fill(template: &str, id: &InstallationId) -> String {
+    let roles = InstallationRoles::of(id);
+    template
+        .replace("{installation}", id.as_str())
+        .replace("{version}", &SETUP_VERSION.to_string())
+        .replace("{definer}", &roles.definer)
+        .replace("{owner}", &roles.owner)
+        .replace("{login}", &roles.login)
+}

@@ -1,0 +1,208 @@
+//! Building the parts, in order, and ending them in the other one.
+//!
+//! Takes settings, gives a [`Server`] that serves one window. Owns shutdown: calls drain, tasks close, roles and unused profiles go.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::{Audit, AuditError};
+use crate::clock::Clock;
+use crate::database::Database;
+use crate::enforcement::Enforcement;
+use crate::export::Exports;
+use crate::identity::Identity;
+use crate::model::names::DatabaseName;
+use crate::policy::{Policy, PolicyError};
+use crate::profile;
+use crate::secret::Secret;
+use crate::settings::Settings;
+use crate::task::Tasks;
+use crate::transport::mcp::Mcp;
+use crate::transport::tools::{self, ToolsError};
+use crate::transport::{Gate, http, stdio};
+
+/// How often expired tasks are closed and dead processes' tasks swept.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+/// Housekeeping rounds between sweeps.
+const ROUNDS_PER_SWEEP: u64 = 6;
+/// How long requests may take to end after the stop.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Why a server does not start, or fails.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// No policy.
+    #[error("loading the policy")]
+    Policy(#[source] PolicyError),
+    /// No audit log.
+    #[error("opening the audit log")]
+    Audit(#[source] AuditError),
+    /// No export directory.
+    #[error("making the export directory `{path}`")]
+    Exports {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Our own declarations.
+    #[error("reading the tool declarations")]
+    Tools(#[source] ToolsError),
+    /// Nobody could call.
+    #[error("{0}")]
+    Nobody(&'static str),
+    /// The window broke.
+    #[error("serving")]
+    Serve(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A built server.
+#[derive(Debug)]
+pub struct Server {
+    settings: Settings,
+    enforcement: Arc<Enforcement>,
+    clock: Clock,
+}
+
+impl Server {
+    /// Builds every part. Databases are opened when first needed.
+    pub async fn build(settings: Settings, clock: Clock) -> Result<Self, ServerError> {
+        // One TLS stack for everything; a second call finds it in place.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let storage = &settings.storage;
+        let policy = Policy::load(&settings.policy, Some(&cache_directory(&storage.dir))).await.map_err(ServerError::Policy)?;
+        let policy = Arc::new(policy);
+        let audit = Audit::open(&storage.dir.join("audit"), storage.durability, clock.clone()).map_err(ServerError::Audit)?;
+        let exports = storage.dir.join("exports");
+        let exports =
+            Exports::open(exports.clone(), clock.clone()).map_err(|source| ServerError::Exports { path: exports, source })?;
+        let databases: BTreeMap<DatabaseName, Database> = settings
+            .databases
+            .iter()
+            .map(|one| (one.name.clone(), Database::new(one.clone(), policy.document().labels().clone(), clock.clone())))
+            .collect();
+        let tasks = Tasks::new(Arc::clone(&policy), clock.clone(), settings.ambient_purpose.clone());
+        let enforcement = Arc::new(Enforcement { audit, policy, tasks, exports, databases, clock: clock.clone() });
+        Ok(Self { settings, enforcement, clock })
+    }
+
+    /// The spine, for tests that look at tasks from inside.
+    pub fn enforcement(&self) -> &Arc<Enforcement> {
+        &self.enforcement
+    }
+
+    fn mcp(&self, dev_token: Option<&Secret>) -> Result<Mcp, ServerError> {
+        let names: Vec<DatabaseName> = self.enforcement.databases.keys().cloned().collect();
+        let tools = tools::list(&names).map_err(ServerError::Tools)?;
+        let identity = Identity::from_settings(&self.settings.issuers, self.clock.clone());
+        let gate = Gate::new(identity, self.settings.dev.clone(), dev_token);
+        Ok(Mcp::new(Arc::clone(&self.enforcement), Arc::new(gate), tools))
+    }
+
+    /// Serves stdio until stdin ends or `stop` is set; then closes everything.
+    pub async fn serve_stdio(&self, stop: CancellationToken) -> Result<(), ServerError> {
+        let has_token = self.settings.issuers.iter().any(|issuer| issuer.token.is_some());
+        if !has_token && self.settings.dev.is_none() {
+            return Err(ServerError::Nobody("stdio needs a token (`token_env` or `token_file` of an issuer) or `[dev]`"));
+        }
+        let mcp = self.mcp(None)?;
+        let house = self.keep_house(stop.clone());
+        let serve = stdio::serve(mcp, tokio::io::stdin(), tokio::io::stdout(), self.settings.server.max_request_bytes);
+        let served = tokio::select! {
+            served = serve => served.map_err(ServerError::Serve),
+            () = stop.cancelled() => Ok(()),
+        };
+        house.abort();
+        self.close().await;
+        served
+    }
+
+    /// Serves HTTP on a bound listener until `stop` is set; then drains and closes everything. `dev_token` opens the door for `[dev]`.
+    pub async fn serve_http(
+        &self,
+        listener: TcpListener,
+        dev_token: Option<&Secret>,
+        stop: CancellationToken,
+    ) -> Result<(), ServerError> {
+        let local = listener.local_addr().map_err(|error| ServerError::Serve(error.into()))?;
+        if dev_token.is_some() && !local.ip().is_loopback() {
+            return Err(ServerError::Nobody("`[dev]` works on loopback only: remove it, or listen on 127.0.0.1"));
+        }
+        let requests = CancellationToken::new();
+        let router = http::router(self.mcp(dev_token)?, &self.settings.server, requests.clone());
+        let house = self.keep_house(stop.clone());
+        let until = stop.clone();
+        let serve = axum::serve(listener, router).with_graceful_shutdown(async move { until.cancelled().await }).into_future();
+        let limit = async {
+            stop.cancelled().await;
+            tokio::time::sleep(DRAIN).await;
+        };
+        let served = tokio::select! {
+            served = serve => served.map_err(|error| ServerError::Serve(error.into())),
+            () = limit => Ok(()),
+        };
+        requests.cancel();
+        house.abort();
+        self.close().await;
+        served
+    }
+
+    /// Closes expired tasks, and sweeps what dead processes left.
+    fn keep_house(&self, stop: CancellationToken) -> tokio::task::JoinHandle<()> {
+        let enforcement = Arc::clone(&self.enforcement);
+        tokio::spawn(async move {
+            let mut round = 0_u64;
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(HOUSEKEEPING) => {}
+                }
+                enforcement.tasks.close_expired().await;
+                round = round.wrapping_add(1);
+                if round.is_multiple_of(ROUNDS_PER_SWEEP) {
+                    sweep(&enforcement).await;
+                }
+            }
+        })
+    }
+
+    /// Ends every task, drops what is unused, and forgets this process in every database.
+    pub async fn close(&self) {
+        self.enforcement.tasks.close_all().await;
+        for database in self.enforcement.databases.values() {
+            let Some(governed) = database.opened().await else { continue };
+            if let Err(error) = profile::drop_unused(&governed).await {
+                tracing::warn!(database = %database.name(), %error, "unused profiles stay until the next process ends");
+            }
+            if let Err(error) = governed.leave().await {
+                tracing::warn!(database = %database.name(), %error, "this process stays registered until the next sweep");
+            }
+        }
+    }
+}
+
+async fn sweep(enforcement: &Enforcement) {
+    for database in enforcement.databases.values() {
+        let Some(governed) = database.opened().await else { continue };
+        match governed.sweep().await {
+            Ok(0) => {}
+            Ok(closed) => tracing::info!(database = %database.name(), closed, "tasks of dead processes were closed"),
+            Err(error) => tracing::warn!(database = %database.name(), %error, "sweeping failed"),
+        }
+    }
+}
+
+/// Where compiled policies are kept: the user's own cache, else beside the audit log. Never a directory that others can write.
+fn cache_directory(storage: &std::path::Path) -> PathBuf {
+    let own = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let own = own.filter(|path| path.is_absolute()).map(|path| path.join("pgteller"));
+    own.unwrap_or_else(|| std::path::absolute(storage).unwrap_or_else(|_| storage.to_owned()).join("cache"))
+}

@@ -1,0 +1,290 @@
+//! The configuration, validated: files found, secrets read, defaults filled in.
+//!
+//! Takes a [`Config`] and the directory it was read from, gives [`Settings`]. Everything below trusts it. Never connects to anything.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::config::{self, Config, ConfigError, Durability, Tls};
+use crate::model::names::DatabaseName;
+use crate::model::principal::{Principal, TaskClaim};
+use crate::secret::Secret;
+
+pub use target::{Host, Target, parse as parse_target};
+
+mod target;
+
+/// Default cap on one request, generous for 64 KiB of SQL in JSON.
+const MAX_REQUEST_BYTES: usize = 256 * 1024;
+
+/// Signature algorithms accepted unless configured: asymmetric ones only, always.
+const ALGORITHMS: &[&str] = &["RS256", "ES256", "EdDSA"];
+
+/// Everything, validated.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The HTTP door.
+    pub server: ServerSettings,
+    /// Where state lives.
+    pub storage: StorageSettings,
+    /// The policy.
+    pub policy: PolicySettings,
+    /// Token issuers.
+    pub issuers: Vec<IssuerSettings>,
+    /// The local principal.
+    pub dev: Option<DevSettings>,
+    /// The purpose of ambient tasks.
+    pub ambient_purpose: String,
+    /// Governed databases; at least one.
+    pub databases: Vec<DatabaseSettings>,
+}
+
+/// The HTTP door.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// The audience.
+    pub public_url: Option<String>,
+    /// Host names besides loopback.
+    pub allowed_hosts: Vec<String>,
+    /// Origins besides loopback.
+    pub allowed_origins: Vec<String>,
+    /// Most bytes of one request.
+    pub max_request_bytes: usize,
+}
+
+/// Where state lives.
+#[derive(Debug, Clone)]
+pub struct StorageSettings {
+    /// The directory.
+    pub dir: PathBuf,
+    /// When an entry counts as written.
+    pub durability: Durability,
+}
+
+/// The policy.
+#[derive(Debug, Clone)]
+pub struct PolicySettings {
+    /// The document's text.
+    pub document: String,
+    /// The document's file, for messages.
+    pub document_path: PathBuf,
+    /// Another bundle than the embedded one.
+    pub bundle: Option<PathBuf>,
+}
+
+/// One token issuer.
+#[derive(Debug, Clone)]
+pub struct IssuerSettings {
+    /// Its configured name.
+    pub name: String,
+    /// The exact `iss`.
+    pub issuer: String,
+    /// Accepted audiences; never empty.
+    pub audiences: Vec<String>,
+    /// Its keys.
+    pub jwks: JwksSource,
+    /// Accepted algorithms, by name.
+    pub algorithms: Vec<String>,
+    /// The groups claim.
+    pub groups_claim: String,
+    /// The task claim.
+    pub task_claim: String,
+    /// Claims for policies.
+    pub claims: Vec<String>,
+    /// Where a stdio server finds its token.
+    pub token: Option<TokenSource>,
+}
+
+/// Where keys come from.
+#[derive(Debug, Clone)]
+pub enum JwksSource {
+    /// A file, read again when it may have changed.
+    File(PathBuf),
+    /// A URL.
+    Url(String),
+}
+
+/// Where a stdio server's token comes from.
+#[derive(Debug, Clone)]
+pub enum TokenSource {
+    /// Read once from the environment.
+    Env(Secret),
+    /// Read for each call.
+    File(PathBuf),
+}
+
+/// The local principal.
+#[derive(Debug, Clone)]
+pub struct DevSettings {
+    /// Who.
+    pub principal: Principal,
+    /// For what; ambient without.
+    pub task: Option<TaskClaim>,
+}
+
+/// One governed database.
+#[derive(Debug, Clone)]
+pub struct DatabaseSettings {
+    /// Its name.
+    pub name: DatabaseName,
+    /// Where it is.
+    pub target: Target,
+    /// The gateway's login.
+    pub login: String,
+    /// Its password.
+    pub password: Secret,
+    /// What policies know it as.
+    pub environment: String,
+    /// Where unqualified names are looked up.
+    pub search_path: Option<Vec<String>>,
+    /// The sessions' time zone.
+    pub timezone: Option<String>,
+    /// Accepted preflight findings.
+    pub acknowledge: Vec<String>,
+}
+
+fn invalid(key: impl Into<String>, why: impl Into<String>) -> ConfigError {
+    ConfigError::Invalid { key: key.into(), why: why.into() }
+}
+
+impl Settings {
+    /// Reads and validates a configuration file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Self::validate(Config::read(path)?, base)
+    }
+
+    /// Validates a configuration; `base` is where its relative paths begin.
+    pub fn validate(config: Config, base: &Path) -> Result<Self, ConfigError> {
+        let public_url = config.server.public_url.clone();
+        if public_url.as_ref().is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
+            return Err(invalid("server.public_url", "must begin with https:// or http://"));
+        }
+        let issuers = config
+            .identity
+            .iter()
+            .map(|(name, identity)| issuer(name, identity, public_url.as_deref(), base))
+            .collect::<Result<Vec<_>, _>>()?;
+        if issuers.is_empty() && config.dev.is_none() {
+            return Err(invalid(
+                "identity",
+                "nobody could call: configure an issuer as `[identity.NAME]`, or a local principal as `[dev]`",
+            ));
+        }
+        if config.database.is_empty() {
+            return Err(invalid("database", "nothing to govern: configure a database as `[database.NAME]`"));
+        }
+        let databases =
+            config.database.iter().map(|(name, written)| database(name, written, base)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            server: ServerSettings {
+                public_url,
+                allowed_hosts: config.server.allowed_hosts,
+                allowed_origins: config.server.allowed_origins,
+                max_request_bytes: config.server.max_request_bytes.unwrap_or(MAX_REQUEST_BYTES),
+            },
+            storage: StorageSettings {
+                dir: base.join(config.storage.dir.unwrap_or_else(|| PathBuf::from("pgteller-data"))),
+                durability: config.storage.durability,
+            },
+            policy: policy(&config.policy, base)?,
+            issuers,
+            dev: config.dev.map(dev),
+            ambient_purpose: config.task.ambient_purpose.unwrap_or_else(|| "ambient".to_owned()),
+            databases,
+        })
+    }
+}
+
+fn policy(written: &config::Policy, base: &Path) -> Result<PolicySettings, ConfigError> {
+    let Some(data) = &written.data else {
+        return Err(invalid("policy.data", "name the policy document, for instance `data = \"policy.yaml\"`"));
+    };
+    let document_path = base.join(data);
+    let document = std::fs::read_to_string(&document_path)
+        .map_err(|error| invalid("policy.data", format!("`{}` cannot be read: {error}", document_path.display())))?;
+    Ok(PolicySettings { document, document_path, bundle: written.bundle.as_ref().map(|path| base.join(path)) })
+}
+
+fn issuer(name: &str, written: &config::Identity, public_url: Option<&str>, base: &Path) -> Result<IssuerSettings, ConfigError> {
+    let key = |key: &str| format!("identity.{name}.{key}");
+    let audiences =
+        if written.audiences.is_empty() { public_url.map(str::to_owned).into_iter().collect() } else { written.audiences.clone() };
+    if audiences.is_empty() {
+        return Err(invalid(key("audiences"), "tokens must be meant for us: name an audience, or set `server.public_url`"));
+    }
+    let algorithms: Vec<String> = if written.algorithms.is_empty() {
+        ALGORITHMS.iter().map(|&name| name.to_owned()).collect()
+    } else {
+        written.algorithms.clone()
+    };
+    if let Some(weak) = algorithms.iter().find(|name| name.starts_with("HS") || name.eq_ignore_ascii_case("none")) {
+        return Err(invalid(key("algorithms"), format!("`{weak}` is not asymmetric: whoever can check such a token can forge it")));
+    }
+    let loopback = ["http://127.0.0.1", "http://localhost", "http://[::1]"];
+    let jwks = if written.jwks.starts_with("https://") || loopback.iter().any(|prefix| written.jwks.starts_with(prefix)) {
+        JwksSource::Url(written.jwks.clone())
+    } else if written.jwks.contains("://") {
+        return Err(invalid(key("jwks"), "must be a file or an https URL"));
+    } else {
+        JwksSource::File(base.join(&written.jwks))
+    };
+    let token = match (&written.token_env, &written.token_file) {
+        (Some(_), Some(_)) => return Err(invalid(key("token_env"), "give `token_env` or `token_file`, not both")),
+        (Some(variable), None) => std::env::var(variable).ok().map(|token| TokenSource::Env(Secret::from(token))),
+        (None, Some(file)) => Some(TokenSource::File(base.join(file))),
+        (None, None) => None,
+    };
+    Ok(IssuerSettings {
+        name: name.to_owned(),
+        issuer: written.issuer.clone(),
+        audiences,
+        jwks,
+        algorithms,
+        groups_claim: written.groups_claim.clone().unwrap_or_else(|| "groups".to_owned()),
+        task_claim: written.task_claim.clone().unwrap_or_else(|| "pgteller_task".to_owned()),
+        claims: written.claims.clone(),
+        token,
+    })
+}
+
+fn dev(written: config::Dev) -> DevSettings {
+    let principal = Principal {
+        issuer: "dev".to_owned(),
+        subject: written.subject,
+        agent: written.agent,
+        scopes: Vec::new(),
+        groups: written.groups,
+        claims: written.claims.into_iter().collect::<Map<String, Value>>(),
+        dev: true,
+    };
+    let task = written.purpose.map(|purpose| TaskClaim { external_id: "dev".to_owned(), purpose });
+    DevSettings { principal, task }
+}
+
+fn database(name: &str, written: &config::Database, base: &Path) -> Result<DatabaseSettings, ConfigError> {
+    let key = |key: &str| format!("database.{name}.{key}");
+    let (target, login) = target::parse(name, written, base)?;
+    let password = match (&written.password_env, &written.password_file) {
+        (Some(variable), None) => std::env::var(variable)
+            .map_err(|_| invalid(key("password_env"), format!("the environment variable `{variable}` is not set")))?,
+        (None, Some(file)) => {
+            let file = base.join(file);
+            let text = std::fs::read_to_string(&file)
+                .map_err(|error| invalid(key("password_file"), format!("`{}` cannot be read: {error}", file.display())))?;
+            text.trim_end_matches(['\n', '\r']).to_owned()
+        }
+        _ => return Err(invalid(key("password_file"), "give `password_file` or `password_env`, one of them")),
+    };
+    Ok(DatabaseSettings {
+        name: DatabaseName(name.to_owned()),
+        target,
+        login,
+        password: Secret::from(password),
+        environment: written.environment.clone().unwrap_or_else(|| "production".to_owned()),
+        search_path: written.search_path.clone(),
+        timezone: written.timezone.clone(),
+        acknowledge: written.acknowledge.clone(),
+    })
+}

@@ -1,0 +1,257 @@
+//! Tasks: who may see what, for how long.
+//!
+//! Takes a principal, what it says of its task, and a database; gives an open [`Task`] with its rights. Creates nothing in PostgreSQL.
+//! Never widens a task by what a client asserts, never renews one, and answers a closed one as closed until its token would have ended.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{Mutex, RwLock};
+
+use crate::clock::{Clock, Instant};
+use crate::database::{Database, Governed};
+use crate::identity::Authenticated;
+use crate::model::grants::GrantSet;
+use crate::model::names::{DatabaseName, TaskId};
+use crate::model::principal::Principal;
+use crate::model::refusal::{Code, Failure, Fault, Refusal};
+use crate::model::snapshot::Snapshot;
+use crate::model::task::{TaskFacts, TaskState};
+use crate::policy::input::{DatabaseInput, SnapshotInput};
+use crate::policy::{AccessInput, Policy};
+use crate::profile::compile;
+use crate::sessions::{Rights, TaskSessions, unavailable};
+
+/// Longest that a closed task is remembered when its token names no end.
+const REMEMBER_SECONDS: u64 = 24 * 60 * 60;
+
+/// What makes two requests belong to one task.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct TaskKey {
+    issuer: String,
+    subject: String,
+    agent: String,
+    database: DatabaseName,
+    named: Named,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Named {
+    /// By the token (or `[dev]`).
+    External(String),
+    /// By nobody: one per principal, scopes and database.
+    Ambient(Vec<String>),
+}
+
+/// An open task.
+#[derive(Debug)]
+pub struct Task {
+    /// What policies and entries know of it.
+    pub facts: TaskFacts,
+    /// When it ends.
+    pub expires_at: Instant,
+    /// Its role and sessions, made when needed.
+    pub sessions: TaskSessions,
+    rights: RwLock<Arc<Rights>>,
+    statements: AtomicU64,
+    rows: AtomicU64,
+}
+
+impl Task {
+    /// What the task may see now.
+    pub async fn rights(&self) -> Arc<Rights> {
+        Arc::clone(&*self.rights.read().await)
+    }
+
+    /// The task as `call` sees it.
+    pub fn state(&self, rights: &Rights) -> TaskState {
+        TaskState {
+            facts: self.facts.clone(),
+            expires_at_ns: self.expires_at,
+            statements: self.statements.load(Ordering::Relaxed),
+            rows: self.rows.load(Ordering::Relaxed),
+            carry: rights.grants.carry.clone(),
+        }
+    }
+
+    /// Counts a statement that ran.
+    pub fn used(&self, rows: u64) {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+    }
+}
+
+/// Every open task of this process.
+#[derive(Debug)]
+pub struct Tasks {
+    policy: Arc<Policy>,
+    clock: Clock,
+    ambient_purpose: String,
+    open: Mutex<HashMap<TaskKey, Arc<Task>>>,
+    closed: Mutex<HashMap<TaskKey, Instant>>,
+}
+
+impl Tasks {
+    /// None yet.
+    pub fn new(policy: Arc<Policy>, clock: Clock, ambient_purpose: String) -> Self {
+        Self { policy, clock, ambient_purpose, open: Mutex::default(), closed: Mutex::default() }
+    }
+
+    /// The task of a request: found, opened, or refused.
+    pub async fn enter(&self, who: &Authenticated, database: &Database) -> Result<Arc<Task>, Failure> {
+        let governed = database.ready().await.map_err(|_| unavailable(database.name()))?;
+        let snapshot = governed.snapshot().await;
+        let key = key(who, database.name());
+        let mut open = self.open.lock().await;
+        if let Some(task) = open.get(&key).cloned() {
+            if self.clock.now() < task.expires_at {
+                return match self.refresh(&task, &who.principal, &governed, snapshot).await {
+                    Ok(()) => Ok(task),
+                    Err(failure) => {
+                        open.remove(&key);
+                        drop(open);
+                        task.sessions.close().await;
+                        Err(failure)
+                    }
+                };
+            }
+            open.remove(&key);
+            task.sessions.close().await;
+            if let Named::External(_) = key.named {
+                let until = who.expires_at.unwrap_or_else(|| self.clock.now().plus_seconds(REMEMBER_SECONDS));
+                self.closed.lock().await.insert(key.clone(), until);
+            }
+        }
+        self.refuse_closed(&key).await?;
+        let task = Arc::new(self.open_task(who, governed, snapshot).await?);
+        open.insert(key, Arc::clone(&task));
+        Ok(task)
+    }
+
+    async fn refuse_closed(&self, key: &TaskKey) -> Result<(), Refusal> {
+        let mut closed = self.closed.lock().await;
+        let now = self.clock.now();
+        closed.retain(|_, until| *until > now);
+        if closed.contains_key(key) {
+            return Err(Refusal::new(Code::TaskClosed, "the task has ended").hint("ask your orchestrator for a new task"));
+        }
+        Ok(())
+    }
+
+    async fn open_task(&self, who: &Authenticated, governed: Arc<Governed>, snapshot: Arc<Snapshot>) -> Result<Task, Failure> {
+        let now = self.clock.now();
+        let (purpose, ambient) = match &who.task {
+            Some(claim) => (claim.purpose.clone(), false),
+            None => (self.ambient_purpose.clone(), true),
+        };
+        let id = TaskId(uuid::Builder::from_random_bytes(self.clock.random()).into_uuid());
+        let facts = TaskFacts { id, purpose, ambient, opened_at_ns: now };
+        let (rights, ttl) = self.ask(&who.principal, &facts, &governed, snapshot).await?;
+        let by_policy = now.plus_seconds(ttl);
+        let expires_at = who.expires_at.map_or(by_policy, |token| token.min(by_policy));
+        Ok(Task {
+            sessions: TaskSessions::new(governed, self.clock.clone(), expires_at),
+            facts,
+            expires_at,
+            rights: RwLock::new(Arc::new(rights)),
+            statements: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
+        })
+    }
+
+    /// Asks `access` again if the schema moved. A change never ends the task; a denial does.
+    async fn refresh(
+        &self,
+        task: &Task,
+        principal: &Principal,
+        governed: &Governed,
+        snapshot: Arc<Snapshot>,
+    ) -> Result<(), Failure> {
+        if task.rights().await.snapshot.generation == snapshot.generation {
+            return Ok(());
+        }
+        let (rights, _) = self.ask(principal, &task.facts, governed, snapshot).await?;
+        *task.rights.write().await = Arc::new(rights);
+        Ok(())
+    }
+
+    async fn ask(
+        &self,
+        principal: &Principal,
+        facts: &TaskFacts,
+        governed: &Governed,
+        snapshot: Arc<Snapshot>,
+    ) -> Result<(Rights, u64), Failure> {
+        let input = AccessInput {
+            principal,
+            task: facts,
+            database: DatabaseInput { name: &governed.name, environment: &governed.environment },
+            snapshot: SnapshotInput { relations: snapshot.view() },
+            now_ns: self.clock.now(),
+        };
+        let answer = self.policy.access(&input).await.map_err(|error| {
+            // Undefined, an error or a broken answer denies; the operator learns which.
+            tracing::error!(error = %Fault::new("asking what a task may see", error).chain());
+            Refusal::new(Code::PolicyDenied, "policy does not allow this task")
+        })?;
+        if !answer.allow {
+            return Err(denied(&answer.violations).into());
+        }
+        let ttl = answer.ttl_seconds;
+        let grants = GrantSet::validated(answer, &snapshot).map_err(|error| {
+            tracing::error!(error = %Fault::new("reading what a task may see", error).chain());
+            Refusal::new(Code::PolicyDenied, "policy does not allow this task")
+        })?;
+        let compiled = compile(&grants, &snapshot, &governed.installation);
+        Ok((Rights { grants, compiled, snapshot }, ttl))
+    }
+
+    /// Closes tasks whose time is over.
+    pub async fn close_expired(&self) {
+        let now = self.clock.now();
+        let ended: Vec<(TaskKey, Arc<Task>)> = {
+            let mut open = self.open.lock().await;
+            let ended =
+                open.iter().filter(|(_, task)| task.expires_at <= now).map(|(key, task)| (key.clone(), Arc::clone(task))).collect();
+            open.retain(|_, task| task.expires_at > now);
+            ended
+        };
+        for (key, task) in ended {
+            task.sessions.close().await;
+            if let Named::External(_) = key.named {
+                self.closed.lock().await.insert(key, now.plus_seconds(REMEMBER_SECONDS));
+            }
+        }
+    }
+
+    /// Closes every task; at shutdown.
+    pub async fn close_all(&self) {
+        let tasks: Vec<Arc<Task>> = self.open.lock().await.drain().map(|(_, task)| task).collect();
+        for task in tasks {
+            task.sessions.close().await;
+        }
+    }
+}
+
+fn key(who: &Authenticated, database: &DatabaseName) -> TaskKey {
+    let (issuer, subject, agent) = who.principal.tuple();
+    TaskKey {
+        issuer: issuer.to_owned(),
+        subject: subject.to_owned(),
+        agent: agent.to_owned(),
+        database: database.clone(),
+        named: match &who.task {
+            Some(claim) => Named::External(claim.external_id.clone()),
+            None => Named::Ambient(who.principal.scopes.clone()),
+        },
+    }
+}
+
+fn denied(violations: &[crate::model::decision::Violation]) -> Refusal {
+    let required = violations.iter().any(|violation| violation.code == Code::TaskRequired.as_str());
+    let code = if required { Code::TaskRequired } else { Code::PolicyDenied };
+    let reasons: Vec<&str> = violations.iter().map(|violation| violation.message.as_str()).collect();
+    let message = if reasons.is_empty() { "policy does not allow this task".to_owned() } else { reasons.join("; ") };
+    Refusal::new(code, message)
+}

@@ -1,0 +1,161 @@
+//! The HTTP window: streamable HTTP at `/mcp`, without MCP sessions; `/healthz` and `/readyz` beside it.
+//!
+//! Takes HTTP requests; each gets an entry, also those answered 401, 403, 405, 413 or 415. The token is checked before the message is read,
+//! and never travels further. Hosts and origins are checked against lists; there is no way to switch that off.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use tokio_util::sync::CancellationToken;
+
+use super::Ticket;
+use super::mcp::Mcp;
+use crate::audit::Draft;
+use crate::model::names::RequestId;
+use crate::model::refusal::{Code, Refusal};
+use crate::secret::Secret;
+use crate::settings::ServerSettings;
+
+/// Origins of pages served on this machine.
+const LOCAL_ORIGINS: &[&str] = &["http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"];
+
+#[derive(Clone)]
+struct Door {
+    mcp: Mcp,
+    max_request_bytes: usize,
+    challenge: HeaderValue,
+}
+
+/// The router of the HTTP door.
+pub fn router(mcp: Mcp, settings: &ServerSettings, stop: CancellationToken) -> Router {
+    let hosts = ["localhost", "127.0.0.1", "::1"].into_iter().map(str::to_owned).chain(settings.allowed_hosts.iter().cloned());
+    let origins = LOCAL_ORIGINS.iter().map(|&origin| origin.to_owned()).chain(settings.allowed_origins.iter().cloned());
+    let config = StreamableHttpServerConfig::default()
+        .with_legacy_session_mode(false)
+        .with_json_response(true)
+        .with_max_request_body_bytes(settings.max_request_bytes)
+        .with_allowed_hosts(hosts)
+        .with_allowed_origins(origins)
+        .enforce_origin_validation()
+        .with_cancellation_token(stop);
+    let handler = mcp.clone();
+    let service = StreamableHttpService::new(move || Ok(handler.clone()), Arc::new(NeverSessionManager::default()), config);
+    let door = Door {
+        mcp: mcp.clone(),
+        max_request_bytes: settings.max_request_bytes,
+        challenge: HeaderValue::from_static("Bearer realm=\"pgteller\""),
+    };
+    Router::new()
+        .nest_service("/mcp", service)
+        .layer(middleware::from_fn_with_state(door, knock))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready).with_state(mcp))
+}
+
+/// Whether every configured database can be used.
+async fn ready(State(mcp): State<Mcp>) -> (StatusCode, String) {
+    let mut down = Vec::new();
+    for (name, database) in &mcp.enforcement().databases {
+        if database.ready().await.is_err() {
+            down.push(name.as_str());
+        }
+    }
+    if down.is_empty() {
+        (StatusCode::OK, "ready\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", down.join(", ")))
+    }
+}
+
+/// Opens the entry, checks the token, bounds the body; closes the entry if no tool call did.
+async fn knock(State(door): State<Door>, request: Request, next: Next) -> Response {
+    let audit = &door.mcp.enforcement().audit;
+    let mut draft = audit.draft("http");
+    let request_id = draft.request_id();
+    let (mut parts, body) = request.into_parts();
+    let token = parts.headers.remove(header::AUTHORIZATION).and_then(|value| bearer(&value));
+    let who = match door.mcp.gate().http(token).await {
+        Ok(who) => who,
+        Err(refusal) => return door.refuse(draft, StatusCode::UNAUTHORIZED, refusal).await,
+    };
+    draft.admitted(&who.principal);
+    let bytes = match Limited::new(body, door.max_request_bytes).collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            let refusal =
+                Refusal::new(Code::ProtocolInvalid, format!("the request is larger than {} bytes", door.max_request_bytes));
+            return door.refuse(draft, StatusCode::PAYLOAD_TOO_LARGE, refusal).await;
+        }
+        Err(_) => {
+            return door
+                .refuse(draft, StatusCode::BAD_REQUEST, Refusal::new(Code::ProtocolInvalid, "the request's body broke off"))
+                .await;
+        }
+    };
+    draft.update(|entry| entry.method = method(&bytes));
+    let ticket = Ticket::new(draft, Some(who));
+    parts.extensions.insert(ticket.clone());
+    let mut response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
+    if let Some(draft) = ticket.take() {
+        let status = response.status();
+        let refusal = (status.is_client_error()).then(|| Refusal::new(Code::ProtocolInvalid, "the request is not of the protocol"));
+        if audit.close_protocol(draft, Some(status.as_u16()), refusal.as_ref()).await.is_err() {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
+    }
+    stamp(&mut response, request_id);
+    response
+}
+
+impl Door {
+    async fn refuse(&self, draft: Draft, status: StatusCode, refusal: Refusal) -> Response {
+        let request_id = draft.request_id();
+        if self.mcp.enforcement().audit.close_protocol(draft, Some(status.as_u16()), Some(&refusal)).await.is_err() {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
+        let body = serde_json::json!({"error": refusal, "request_id": request_id}).to_string();
+        let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = match refusal.code {
+                // RFC 6750 §3.1: no error code when no token came at all.
+                Code::TokenMissing => self.challenge.clone(),
+                _ => HeaderValue::from_static("Bearer realm=\"pgteller\", error=\"invalid_token\""),
+            };
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        stamp(&mut response, request_id);
+        response
+    }
+}
+
+fn stamp(response: &mut Response, request_id: RequestId) {
+    if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
+        response.headers_mut().insert("x-request-id", value);
+    }
+}
+
+fn bearer(value: &HeaderValue) -> Option<Secret> {
+    let text = value.to_str().ok()?;
+    let (scheme, token) = text.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| Secret::from(token.to_owned()))
+}
+
+/// The JSON-RPC method, for the entry only: rmcp reads the message itself.
+fn method(body: &Bytes) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Method {
+        method: String,
+    }
+    let method = serde_json::from_slice::<Method>(body).ok()?.method;
+    (method.len() <= 64).then_some(method)
+}

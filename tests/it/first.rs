@@ -1,0 +1,47 @@
+//! The main job on the shop: a question in SQL, masked rows, a role for the task, an entry behind the request id.
+
+use serde_json::json;
+
+use crate::support::client::{code, rows};
+use crate::support::server::Configured;
+use crate::support::{Served, TestDatabase, read};
+
+async fn shop() -> (TestDatabase, Served) {
+    let database = TestDatabase::new(&read("examples/shop/shop.sql"), &["sales", "hr"]).await;
+    let policy = read("examples/shop/policy.yaml");
+    let served = Configured {
+        database: &database,
+        policy: &policy,
+        agent: "support-bot",
+        purpose: "ticket",
+        more: "",
+        database_keys: "environment = \"demo\"\nsearch_path = [\"sales\", \"hr\"]",
+    }
+    .serve()
+    .await;
+    (database, served)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_gets_masked_rows_and_leaves_an_entry() {
+    let (database, served) = shop().await;
+    assert_eq!(database.task_roles().await, 0);
+    let answer = served.query("select id, email from sales.customers order by id limit 3").await;
+    println!("{answer}");
+    assert_eq!(rows(&answer).len(), 3);
+    assert!(rows(&answer)[0][1].as_str().unwrap().starts_with("***@"));
+    assert_eq!(answer["columns"][1]["masked"], "email");
+    assert_eq!(database.task_roles().await, 1);
+    let entry = served.last_entry();
+    assert_eq!(json!(entry.request_id), answer["request_id"]);
+    assert_eq!(entry.masked_columns, ["sales.customers.email"]);
+    println!("{}", serde_json::to_string_pretty(&entry).unwrap());
+    assert_eq!(code(&served.query("select * from sales.payouts").await), "relation-not-granted");
+    println!("{}", served.call("describe", json!({})).await);
+    println!("{}", served.call("describe", json!({"relation": "customers"})).await);
+    println!("{}", served.call("export", json!({"sql": "select * from customers", "format": "csv", "max_rows": 100})).await);
+    println!("{}", served.query("select row_to_json(c) from customers c limit 1").await);
+    served.stop().await;
+    assert_eq!(database.task_roles().await, 0);
+    assert_eq!(database.profile_objects().await, 0);
+}

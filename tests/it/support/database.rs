@@ -1,0 +1,99 @@
+//! The throwaway cluster and its databases.
+
+use std::sync::OnceLock;
+
+use pgteller::cli::throwaway::Cluster;
+use pgteller::clock::Clock;
+use pgteller::database::role::scram_verifier;
+use pgteller::model::names::InstallationId;
+use pgteller::profile::setup::{InstallationRoles, grants, script};
+use tokio_postgres::{Client, NoTls};
+
+static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+
+/// The cluster of this run; its watchdog removes it when the test process ends.
+pub fn cluster() -> &'static Cluster {
+    CLUSTER.get_or_init(|| Cluster::start(&Clock::system(), &["log_statement=none"]).expect("a throwaway PostgreSQL"))
+}
+
+/// A connection through tokio-postgres.
+pub async fn connect(dsn: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(dsn, NoTls).await.unwrap_or_else(|error| panic!("{dsn}: {error:?}"));
+    tokio::spawn(connection);
+    client
+}
+
+/// A database of one test.
+pub struct TestDatabase {
+    /// Its name.
+    pub name: String,
+    /// The installation in it.
+    pub installation: InstallationId,
+    /// The gateway login's password.
+    pub password: String,
+    /// A superuser's connection.
+    pub owner: Client,
+}
+
+impl TestDatabase {
+    /// A fresh database with this SQL run in it, and nothing of ours.
+    pub async fn bare(sql: &str) -> Self {
+        let clock = Clock::system();
+        let name = format!("t_{}", clock.random_hex::<6>());
+        let postgres = connect(&cluster().dsn("postgres")).await;
+        postgres.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0")).await.unwrap();
+        let owner = connect(&cluster().dsn(&name)).await;
+        owner.batch_execute(sql).await.unwrap_or_else(|error| panic!("loading the database: {error:?}"));
+        Self { name, installation: InstallationId(clock.random_hex::<4>()), password: clock.random_hex::<16>(), owner }
+    }
+
+    /// A fresh database, set up for pgteller, whose view owner may select from these schemas.
+    pub async fn new(sql: &str, schemas: &[&str]) -> Self {
+        let database = Self::bare(sql).await;
+        database.set_up(schemas).await;
+        database
+    }
+
+    /// Runs the set-up.
+    pub async fn set_up(&self, schemas: &[&str]) {
+        let verifier = scram_verifier(&self.password, &Clock::system().random::<16>());
+        self.owner.batch_execute(&script(&self.installation, &verifier)).await.expect("the set-up script");
+        let schemas: Vec<String> = schemas.iter().map(|&schema| schema.to_owned()).collect();
+        self.owner.batch_execute(&grants(&self.installation, &schemas)).await.expect("the grants");
+    }
+
+    /// The gateway's URL.
+    pub fn url(&self) -> String {
+        let login = InstallationRoles::of(&self.installation).login;
+        format!("postgres://{login}@127.0.0.1:{}/{}", cluster().port(), self.name)
+    }
+
+    /// One text cell.
+    pub async fn cell(&self, sql: &str) -> String {
+        let rows = self.owner.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        rows.iter()
+            .find_map(|message| match message {
+                tokio_postgres::SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or("NULL").to_owned()),
+                _ => None,
+            })
+            .unwrap_or_default()
+    }
+
+    /// How many roles of this installation's tasks there are.
+    pub async fn task_roles(&self) -> usize {
+        let sql = format!(
+            "SELECT count(*) FROM pg_roles WHERE rolname ~ '^pgteller_{}_[0-9a-f]{{8}}_[0-9a-f]{{32}}$'",
+            self.installation
+        );
+        self.cell(&sql).await.parse().unwrap()
+    }
+
+    /// How many profiles (roles and schemas) of this installation there are.
+    pub async fn profile_objects(&self) -> usize {
+        let sql = format!(
+            "SELECT (SELECT count(*) FROM pg_roles WHERE rolname ~ '^pgteller_{0}_p_') + (SELECT count(*) FROM pg_namespace WHERE nspname ~ '^pgteller_{0}_')",
+            self.installation
+        );
+        self.cell(&sql).await.parse().unwrap()
+    }
+}
