@@ -48,7 +48,7 @@ pub struct Server {
     /// Origins from which browsers may call, besides loopback.
     #[serde(default)]
     pub allowed_origins: Vec<String>,
-    /// Most bytes of one request. Default: 262144.
+    /// Most bytes of one request. Default: 4194304.
     pub max_request_bytes: Option<usize>,
 }
 

@@ -15,8 +15,8 @@ pub use target::{Host, Target, parse as parse_target};
 
 mod target;
 
-/// Default cap on one request, generous for 64 KiB of SQL in JSON.
-const MAX_REQUEST_BYTES: usize = 256 * 1024;
+/// Default cap on one request: a text that is too long is refused as such, inside the protocol, not as a broken message.
+const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
 /// Signature algorithms accepted unless configured: asymmetric ones only, always.
 const ALGORITHMS: &[&str] = &["RS256", "ES256", "EdDSA"];

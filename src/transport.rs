@@ -3,6 +3,7 @@
 //! Takes connections, gives each request an open entry ([`Ticket`]) before anything is believed about it. Never decides, and never answers
 //! a request whose entry could not be written.
 
+pub mod client;
 pub mod http;
 pub mod mcp;
 pub mod stdio;

@@ -44,7 +44,7 @@ impl Cluster {
         let directory = std::env::temp_dir().join(format!("pgteller-{}", clock.random_hex::<6>()));
         std::fs::DirBuilder::new().mode(0o700).create(&directory).context("making a temporary directory")?;
         own(&directory, user)?;
-        let watchdog = watch(&bin, &directory, user)?;
+        let watchdog = watch(&directory)?;
         let mut cluster = Self { directory, port: free_port()?, password: clock.random_hex::<16>(), watchdog };
         cluster.initialise(&bin, user)?;
         cluster.run(&bin, user, settings)?;
@@ -122,14 +122,21 @@ impl Drop for Cluster {
 }
 
 /// A process of its own that outlives us just long enough to stop the server and remove the directory.
-fn watch(bin: &Path, directory: &Path, user: Option<User>) -> anyhow::Result<Child> {
-    let script = r#"cat >/dev/null; "$1/pg_ctl" -D "$2/data" -m immediate -w stop >/dev/null 2>&1; rm -rf "$2""#;
+fn watch(directory: &Path) -> anyhow::Result<Child> {
+    let script = r#"
+        cat >/dev/null
+        pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null)
+        if [ -n "$pid" ]; then
+            kill -QUIT "$pid" 2>/dev/null
+            for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+            kill -KILL "$pid" 2>/dev/null
+        fi
+        rm -rf "$1""#;
     let mut command = Command::new("sh");
-    command.args(["-c", script, "sh"]).arg(bin).arg(directory);
+    command.args(["-c", script, "sh"]).arg(directory);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
     // Its own group: a Ctrl-C at the terminal is meant for us, and must not take the watchdog with it.
     command.process_group(0);
-    become_user(&mut command, user);
     command.spawn().context("starting the watchdog of the throwaway server")
 }
 

@@ -1,0 +1,61 @@
+# The commands of this repository. `make demo` and `make test` set up what they need and say what they install.
+.PHONY: help setup demo test fmt lint unit policy generated interop bench release
+
+CARGO ?= cargo
+OPA_VERSION := v1.22.0
+export PATH := $(HOME)/.cargo/bin:$(HOME)/go/bin:/usr/local/go/bin:$(PATH)
+POLICY := policies/pgteller
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## make setup     install what is missing: Rust, PostgreSQL server, opa
+setup:
+	@scripts/setup rust postgresql opa
+
+## make demo      see it work on a throwaway database
+demo:
+	@scripts/setup rust postgresql
+	@$(CARGO) run --quiet --locked -- demo
+
+## make test      format, lints, tests, policies, generated files
+test: setup fmt lint unit policy generated
+
+fmt:
+	$(CARGO) fmt --check
+
+lint:
+	$(CARGO) clippy --locked --all-targets --quiet -- -D warnings
+
+unit:
+	$(CARGO) test --locked
+
+policy:
+	opa fmt --list --fail $(POLICY) policies/tests
+	opa check --strict --schema policies/schema $(POLICY)
+	opa check --strict $(POLICY) policies/tests
+	opa test $(POLICY) policies/tests
+	scripts/policy-bundle --check
+
+generated:
+	scripts/generated --check
+
+## make generate  write the generated files: schemas, reference, policy bundle
+generate:
+	scripts/generated
+	scripts/policy-bundle
+
+## make interop   real clients, other PostgreSQL majors, PostgreSQL's own grammar; needs Node, npm and Python
+interop: setup
+	$(CARGO) build --locked
+	scripts/interop/run
+
+## make bench     the measured promises, against their baselines
+bench:
+	@scripts/setup rust postgresql
+	$(CARGO) build --locked --release
+	scripts/bench
+
+## make release   the binary as it is published
+release:
+	$(CARGO) build --locked --profile dist
