@@ -44,7 +44,8 @@ pub fn role_is_gone(sqlstate: &str) -> bool {
 
 /// Whether the server is not there for anybody just now.
 pub fn is_unavailable(sqlstate: &str) -> bool {
-    matches!(sqlstate, "57P01" | "57P02" | "57P03" | "53300" | "3D000") || sqlstate.starts_with("08")
+    // 08P01 is what a wrong number of bind parameters gives.
+    matches!(sqlstate, "57P01" | "57P02" | "57P03" | "53300" | "3D000") || (sqlstate.starts_with("08") && sqlstate != "08P01")
 }
 
 fn failed(state: &str, named: Option<&str>) -> Refusal {

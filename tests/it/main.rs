@@ -9,3 +9,4 @@
 
 mod first;
 mod support;
+mod worlds;

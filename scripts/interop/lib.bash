@@ -1,0 +1,67 @@
+# What the interoperability checks share: where things are, a demo to talk to, and one line per check. Sourced, never run.
+set -euo pipefail
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+repository="$(cd "$here/../.." && pwd)"
+PGTELLER="$(realpath "${PGTELLER:-$repository/target/debug/pgteller}")"
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/pgteller-interop"
+suite="$(basename "$0")"
+scratch="$(mktemp -d "${TMPDIR:-/tmp}/pgteller-interop.XXXXXX")"
+client_path="$cache/node/node_modules/node/bin:$cache/clients/node_modules/.bin:$cache/claude/node_modules/.bin:$cache/python/bin:/usr/local/bin:/usr/bin:/bin"
+passed=0
+failed=0
+
+# A client's world: a fresh home, and nothing of this machine's variables, so that no real configuration or credential is seen or touched.
+client() { env -i HOME="$scratch/home" PATH="$client_path" LANG=C.UTF-8 "$@"; }
+
+# check NAME COMMAND…: one line; what the command said only if it fails.
+check() {
+    local name="$1" said status=0
+    shift
+    said="$("$@" 2>&1)" || status=$?
+    if [ "$status" = 0 ]; then
+        passed=$((passed + 1))
+        printf 'ok    %s: %s\n' "$suite" "$name"
+    else
+        failed=$((failed + 1))
+        printf 'FAIL  %s: %s (exit %s)\n' "$suite" "$name" "$status"
+        printf '%s\n' "$said" | tail -n 60 | sed 's/^/      | /'
+    fi
+}
+
+# demo: a throwaway shop, up until this script ends. Sets mcp_url, token, config and the array stdio.
+demo() {
+    local facts=""
+    coproc DEMO { exec "$PGTELLER" demo --serve --json 2>"$scratch/demo.log"; }
+    demo_pid="$DEMO_PID"
+    # DEMO itself is unset by bash as soon as the process ends.
+    demo_in="${DEMO[1]}"
+    if ! read -r -t 60 facts <&"${DEMO[0]}"; then
+        printf 'FAIL  %s: the demo does not start\n' "$suite"
+        sed 's/^/      | /' "$scratch/demo.log"
+        exit 1
+    fi
+    printf '%s\n' "$facts" >"$scratch/demo.json"
+    mcp_url="$(fact mcp_url)" token="$(fact token)" config="$(fact config)"
+    mapfile -t stdio < <(jq_python "$facts" 'print(*facts["stdio"], sep="\n")')
+}
+
+fact() { jq_python "$(cat "$scratch/demo.json")" "print(facts['$1'])"; }
+jq_python() { python3 -c 'import json, sys; facts = json.loads(sys.argv[1]); exec(sys.argv[2])' "$1" "$2"; }
+
+finish() {
+    local status=$?
+    trap - EXIT
+    if [ -n "${demo_pid:-}" ]; then
+        exec {demo_in}>&-
+        wait "$demo_pid" || status=$?
+    fi
+    rm -rf "$scratch"
+    printf '%s: %s passed, %s failed\n' "$suite" "$passed" "$failed"
+    [ "$status" != 0 ] || [ "$failed" = 0 ] || status=1
+    # No check at all is a failure too.
+    [ "$passed" != 0 ] || status=1
+    exit "$status"
+}
+trap finish EXIT
+mkdir -p "$scratch/home"
