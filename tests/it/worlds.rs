@@ -159,7 +159,7 @@ async fn a_task_role_reads_no_hidden_value_on_its_own_connection() {
         let verifier = scram_verifier("known", &[7; 16]);
         for attack in attacks() {
             // Roles may change their own password: give it again each time.
-            world.database.owner.batch_execute(&format!("ALTER ROLE {role} PASSWORD '{verifier}'")).await.unwrap();
+            world.database.owner.batch_execute(&format!("ALTER ROLE {role} CONNECTION LIMIT -1 PASSWORD '{verifier}'")).await.unwrap();
             let dsn = format!("postgres://{role}:known@127.0.0.1:{}/{}", cluster().port(), world.database.name);
             let client = connect(&dsn).await;
             client.batch_execute(&format!("SET search_path = pg_catalog, {schemas}, pg_temp; SET statement_timeout = '5s'")).await.unwrap();
