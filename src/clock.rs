@@ -66,11 +66,7 @@ impl Clock {
         match &self.pinned {
             Some(pinned) => Instant(pinned.load(Ordering::SeqCst)),
             None => Instant(
-                SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .ok()
-                    .and_then(|since| i64::try_from(since.as_nanos()).ok())
-                    .unwrap_or(0),
+                machine_time().duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0),
             ),
         }
     }
@@ -96,6 +92,11 @@ impl Clock {
     pub fn random_hex<const N: usize>(&self) -> String {
         hex(&self.random::<N>())
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that asks the machine")]
+fn machine_time() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Lower-case hexadecimal.

@@ -25,7 +25,22 @@ check() {
     else
         failed=$((failed + 1))
         printf 'FAIL  %s: %s (exit %s)\n' "$suite" "$name" "$status"
-        printf '%s\n' "$said" | tail -n 60 | sed 's/^/      | /'
+        printf '%s\n' "$said" | tail -n 60 | cut -c1-1000 | sed 's/^/      | /'
+    fi
+}
+
+# relay COMMAND…: a client's own checks, one line each on stdout, `ok NAME` or `FAIL NAME: why`. Ending early is a failure too.
+relay() {
+    local word rest status=0
+    "$@" >"$scratch/said" 2>"$scratch/complained" || status=$?
+    while read -r word rest; do
+        printf '%-5s %s: %s\n' "$word" "$suite" "$rest"
+        case "$word" in ok) passed=$((passed + 1)) ;; *) failed=$((failed + 1)) ;; esac
+    done <"$scratch/said"
+    if [ "$status" != 0 ]; then
+        failed=$((failed + 1))
+        printf 'FAIL  %s: the client ended with exit %s\n' "$suite" "$status"
+        tail -n 40 "$scratch/complained" | cut -c1-1000 | sed 's/^/      | /'
     fi
 }
 

@@ -14,7 +14,7 @@ use crate::clock::{Clock, Instant};
 use crate::model::names::{InstallationId, InstanceId, RoleName};
 use crate::secret::Secret;
 
-/// Iterations in the verifier: one is sound for a random 256-bit password and makes creation and login several times cheaper (`reference/crates.md` §5).
+/// Iterations in the verifier, fixed in its computation below: one is sound for a random 256-bit password and makes creation and login several times cheaper (`reference/crates.md` §5).
 const ITERATIONS: u32 = 1;
 
 /// Longest life that PostgreSQL is told; the set-up's function refuses more.
@@ -145,12 +145,8 @@ pub async fn unregister(client: &Client, instance: &InstanceId) -> Result<(), Da
 
 /// A SCRAM-SHA-256 verifier as `pg_authid` keeps it (RFC 5802 §3, RFC 7677): the password itself never reaches the server.
 pub fn scram_verifier(password: &str, salt: &[u8; 16]) -> String {
-    let mut salted = mac(password.as_bytes(), &[salt.as_slice(), &1_u32.to_be_bytes()].concat());
-    let mut round = salted;
-    for _ in 1..ITERATIONS {
-        round = mac(password.as_bytes(), &round);
-        salted.iter_mut().zip(round).for_each(|(byte, other)| *byte ^= other);
-    }
+    // PBKDF2 with one iteration is one HMAC.
+    let salted = mac(password.as_bytes(), &[salt.as_slice(), &1_u32.to_be_bytes()].concat());
     let stored = Sha256::digest(mac(&salted, b"Client Key"));
     let server = mac(&salted, b"Server Key");
     format!("SCRAM-SHA-256${ITERATIONS}:{}${}:{}", STANDARD.encode(salt), STANDARD.encode(stored), STANDARD.encode(server))

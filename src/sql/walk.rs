@@ -3,12 +3,14 @@
 //! Takes a query, gives every name in it, sorted by what it can mean. Never resolves columns (that is `columns`) and never lets a node
 //! pass that it does not know: each identifier is counted once by the node that explains it, and the sum must equal what the tree holds.
 
+mod resolve;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    DataType, Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
-    Statement, TableFactor, TableWithJoins, Visit, Visitor,
+    Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, Statement, TableFactor,
+    Visit, Visitor,
 };
 
 use super::Names;
@@ -248,7 +250,7 @@ impl Visitor for Walker<'_, '_> {
                 self.walk.bare.insert(fold(ident));
             }
             Expr::CompoundIdentifier(idents) => return self.reference(idents),
-            Expr::Array(array) => self.walk.arrays_of_arrays |= array.elem.iter().any(|element| !is_scalar(element)),
+            Expr::Array(array) => self.walk.arrays_of_arrays |= array.elem.iter().any(|element| !resolve::is_scalar(element)),
             Expr::Function(function) => {
                 for name in idents::whole_rows(function) {
                     self.star_of(name)?;
@@ -261,203 +263,5 @@ impl Visitor for Walker<'_, '_> {
             self.grammar_function(name)?;
         }
         Step::Continue(())
-    }
-}
-
-impl Walker<'_, '_> {
-    fn check_body(&mut self, body: &SetExpr) -> Step {
-        match body {
-            SetExpr::Table(_) => odd("TABLE stands where we cannot redirect it; write `select * from`"),
-            SetExpr::SetOperation { left, right, .. } => {
-                self.check_body(left)?;
-                self.check_body(right)
-            }
-            SetExpr::Select(_)
-            | SetExpr::Query(_)
-            | SetExpr::Values(_)
-            | SetExpr::Insert(_)
-            | SetExpr::Update(_)
-            | SetExpr::Delete(_)
-            | SetExpr::Merge(_) => Step::Continue(()),
-        }
-    }
-
-    fn is_cte(&self, name: &str) -> bool {
-        let mut scopes = self.scopes.iter().rev();
-        while let Some(scope) = scopes.next() {
-            if scope.ctes.iter().any(|cte| cte == name) {
-                return true;
-            }
-            if scope.replaces_parent {
-                scopes.next();
-            }
-        }
-        false
-    }
-
-    fn source(&mut self, name: &ObjectName, alias: Option<&sqlparser::ast::TableAlias>) -> Step {
-        let Some(parts) = parts(name) else { return odd("a relation's name is computed") };
-        let relation = match parts.as_slice() {
-            [relation] if self.is_cte(relation) => {
-                let alias = alias.map_or_else(|| relation.clone(), |alias| fold(&alias.name));
-                self.walk.others.insert(alias);
-                return Step::Continue(());
-            }
-            [relation] => match self.unqualified(relation) {
-                Ok(relation) => relation,
-                Err(refusal) => return refuse(refusal),
-            },
-            [schema, relation] => {
-                let relation = RelationName::new(schema, relation);
-                if !self.names.grants.relations.contains_key(&relation) {
-                    return refuse(not_granted(&relation.to_string(), Some(schema), self.names));
-                }
-                self.redirect(name.0.first(), schema);
-                relation
-            }
-            _ => return odd("a relation's name has more than two parts"),
-        };
-        let renamed = alias.is_some_and(|alias| !alias.columns.is_empty());
-        let alias = alias.map_or_else(|| relation.name.clone(), |alias| fold(&alias.name));
-        self.walk.others.remove(&alias);
-        self.walk.sources.insert(Source { relation, alias, renamed });
-        Step::Continue(())
-    }
-
-    /// What an unqualified name means to a task: `pg_catalog` first, then the granted relations in search-path order.
-    fn unqualified(&self, name: &str) -> Result<RelationName, Refusal> {
-        if self.names.snapshot.catalog_relations.contains(name) {
-            return Err(not_granted(name, Some("pg_catalog"), self.names));
-        }
-        self.names
-            .snapshot
-            .search_path
-            .iter()
-            .map(|schema| RelationName::new(schema, name))
-            .find(|relation| self.names.grants.relations.contains_key(relation))
-            .ok_or_else(|| not_granted(name, None, self.names))
-    }
-
-    fn redirect(&mut self, part: Option<&ObjectNamePart>, schema: &str) {
-        if let Some(ObjectNamePart::Identifier(ident)) = part {
-            self.redirect_ident(ident, schema);
-        }
-    }
-
-    fn redirect_ident(&mut self, ident: &Ident, schema: &str) {
-        let start = ident.span.start;
-        self.walk.schema_tokens.insert((start.line, start.column), schema.to_owned());
-    }
-
-    fn reference(&mut self, idents: &[Ident]) -> Step {
-        let folded: Vec<String> = idents.iter().map(fold).collect();
-        match folded.as_slice() {
-            [first, last] => {
-                // `schema.relation` may stand for the whole row.
-                if self.names.grants.relations.contains_key(&RelationName::new(first, last)) {
-                    self.walk.starred.insert(last.clone());
-                }
-                self.walk.qualified.entry(first.clone()).or_default().insert(last.clone());
-                Step::Continue(())
-            }
-            [schema, relation, column] => {
-                if let Some(ident) = idents.first().filter(|_| self.names.schemas.contains_key(schema)) {
-                    self.redirect_ident(ident, schema);
-                }
-                self.walk.qualified.entry(relation.clone()).or_default().insert(column.clone());
-                Step::Continue(())
-            }
-            _ => odd("a column reference has more than three parts"),
-        }
-    }
-
-    fn star_of(&mut self, name: &ObjectName) -> Step {
-        let Some(parts) = parts(name) else { return odd("a name is computed") };
-        self.explained = self.explained.saturating_add(parts.len());
-        match parts.as_slice() {
-            [alias] => {
-                self.walk.starred.insert(alias.clone());
-            }
-            [schema, relation] => {
-                if self.names.schemas.contains_key(schema) {
-                    self.redirect(name.0.first(), schema);
-                }
-                self.walk.starred.insert(relation.clone());
-            }
-            _ => return odd("a `*` has more than two qualifiers"),
-        }
-        Step::Continue(())
-    }
-
-    fn star_over(&mut self, from: &[TableWithJoins]) {
-        for table in from {
-            for factor in std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation)) {
-                match factor {
-                    TableFactor::Table { name, alias, .. } => {
-                        let alias = alias.as_ref().map(|alias| fold(&alias.name));
-                        self.walk.starred.extend(alias.or_else(|| parts(name).and_then(|mut parts| parts.pop())));
-                    }
-                    TableFactor::NestedJoin { table_with_joins, .. } => {
-                        self.star_over(std::slice::from_ref(table_with_joins));
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    fn joins(&mut self, table: &TableWithJoins) {
-        for join in &table.joins {
-            let (using, natural) = idents::of_join(join);
-            self.explained = self.explained.saturating_add(using.len());
-            self.walk.bare.extend(using.into_iter().map(fold));
-            self.walk.natural |= natural;
-        }
-    }
-
-    fn called(&mut self, name: &ObjectName) -> Step {
-        let Some(mut parts) = parts(name) else { return odd("a function's name is computed") };
-        let called = match (parts.pop(), parts.pop(), parts.pop()) {
-            (Some(name), schema, None) => Called { schema, name },
-            _ => return odd("a function's name has more than two parts"),
-        };
-        self.walk.functions.insert(called);
-        Step::Continue(())
-    }
-
-    fn grammar_function(&mut self, name: &'static str) -> Step {
-        self.walk.functions.insert(Called { schema: Some("pg_catalog".to_owned()), name: name.to_owned() });
-        Step::Continue(())
-    }
-}
-
-/// Whether an element of `ARRAY[…]` is certainly no array: PostgreSQL takes the constructor for leakproof, and it raises when sizes differ.
-fn is_scalar(element: &Expr) -> bool {
-    match element {
-        Expr::Value(_) => true,
-        Expr::Cast { data_type, .. } => !matches!(data_type, DataType::Array(_) | DataType::Custom(..)),
-        Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } => is_scalar(inner),
-        Expr::BinaryOp { left, right, .. } => is_scalar(left) && is_scalar(right),
-        _ => false,
-    }
-}
-
-/// The one answer for relations that do not exist and relations that are not granted.
-fn not_granted(name: &str, schema: Option<&str>, names: &Names<'_>) -> Refusal {
-    let refusal = Refusal::new(Code::RelationNotGranted, format!("relation `{name}` does not exist or is not granted"));
-    if schema.is_some_and(|schema| schema == "information_schema" || schema.starts_with("pg_")) {
-        return refusal.hint("the catalog is not shown; use the tool `describe`");
-    }
-    let wanted = name.rsplit('.').next().unwrap_or(name);
-    let nearest = names
-        .grants
-        .relations
-        .keys()
-        .map(|granted| (strsim::damerau_levenshtein(wanted, &granted.name), granted))
-        .filter(|(distance, _)| *distance <= 3)
-        .min();
-    match nearest {
-        Some((_, granted)) => refusal.hint(format!("did you mean `{granted}`?")),
-        None => refusal.hint("use the tool `describe` to see what there is"),
     }
 }

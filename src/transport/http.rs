@@ -125,10 +125,11 @@ impl Door {
         let body = serde_json::json!({"error": refusal, "request_id": request_id}).to_string();
         let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
         if status == StatusCode::UNAUTHORIZED {
-            let challenge = match refusal.code {
-                // RFC 6750 §3.1: no error code when no token came at all.
-                Code::TokenMissing => self.challenge.clone(),
-                _ => HeaderValue::from_static("Bearer realm=\"pgteller\", error=\"invalid_token\""),
+            // RFC 6750 §3.1: no error code when no token came at all.
+            let challenge = if refusal.code == Code::TokenMissing {
+                self.challenge.clone()
+            } else {
+                HeaderValue::from_static("Bearer realm=\"pgteller\", error=\"invalid_token\"")
             };
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }

@@ -106,9 +106,8 @@ where
         loop {
             let (used, ended) = {
                 let available = match self.reader.fill_buf().await {
-                    Ok(available) if available.is_empty() => return Line::End,
+                    Ok([]) | Err(_) => return Line::End,
                     Ok(available) => available,
-                    Err(_) => return Line::End,
                 };
                 let end = available.iter().position(|byte| *byte == b'\n');
                 let used = end.map_or(available.len(), |end| end.saturating_add(1));

@@ -27,7 +27,6 @@ async fn a_question_gets_masked_rows_and_leaves_an_entry() {
     let (database, served) = shop().await;
     assert_eq!(database.task_roles().await, 0);
     let answer = served.query("select id, email from sales.customers order by id limit 3").await;
-    println!("{answer}");
     assert_eq!(rows(&answer).len(), 3);
     assert!(rows(&answer)[0][1].as_str().unwrap().starts_with("***@"));
     assert_eq!(answer["columns"][1]["masked"], "email");
@@ -35,12 +34,14 @@ async fn a_question_gets_masked_rows_and_leaves_an_entry() {
     let entry = served.last_entry();
     assert_eq!(json!(entry.request_id), answer["request_id"]);
     assert_eq!(entry.masked_columns, ["sales.customers.email"]);
-    println!("{}", serde_json::to_string_pretty(&entry).unwrap());
     assert_eq!(code(&served.query("select * from sales.payouts").await), "relation-not-granted");
-    println!("{}", served.call("describe", json!({})).await);
-    println!("{}", served.call("describe", json!({"relation": "customers"})).await);
-    println!("{}", served.call("export", json!({"sql": "select * from customers", "format": "csv", "max_rows": 100})).await);
-    println!("{}", served.query("select row_to_json(c) from customers c limit 1").await);
+    let described = served.call("describe", json!({"relation": "customers"})).await;
+    assert_eq!(described["rows_limited_to"], "region = \"eu\"");
+    assert!(!described.to_string().contains("portal_token"), "{described}");
+    let export = served.call("export", json!({"sql": "select * from customers", "format": "csv", "max_rows": 100})).await;
+    assert_eq!((&export["rows"], &export["truncated"]), (&json!(100), &json!("max-rows")));
+    let row = served.query("select row_to_json(c) from customers c order by id limit 1").await;
+    assert_eq!(rows(&row)[0][0]["email"], "***@brightwater.example");
     served.stop().await;
     assert_eq!(database.task_roles().await, 0);
     assert_eq!(database.profile_objects().await, 0);

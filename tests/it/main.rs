@@ -4,9 +4,16 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test that is surprised must fail"
+    clippy::string_slice,
+    clippy::print_stdout,
+    reason = "a test that is surprised must fail, and may say what it saw"
 )]
 
+mod decisions;
 mod first;
+mod identity;
+mod life;
 mod support;
+mod tidy;
+mod twin;
 mod worlds;

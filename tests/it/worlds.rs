@@ -42,7 +42,14 @@ impl World {
         let database = TestDatabase::new(&sql, SCHEMAS).await;
         let policy = read("tests/corpus/worlds/policy.yaml");
         let keys = "search_path = [\"crm\", \"billing\", \"people\"]";
-        let configured = Configured { database: &database, policy: &policy, agent: "probe", purpose: "two-worlds", more: "", database_keys: keys };
+        let configured = Configured {
+            database: &database,
+            policy: &policy,
+            agent: "probe",
+            purpose: "two-worlds",
+            more: "",
+            database_keys: keys,
+        };
         let served = configured.serve().await;
         let opened = served.query("select 1").await;
         assert!(opened.get("rows").is_some(), "{opened}");
@@ -56,7 +63,10 @@ impl World {
         let mut answer = self.served.query(sql).await;
         if let Value::Object(object) = &mut answer {
             object.remove("request_id");
-            object.get_mut("error").and_then(Value::as_object_mut).and_then(|error| error.get_mut("data").map(|data| *data = Value::Null));
+            object
+                .get_mut("error")
+                .and_then(Value::as_object_mut)
+                .and_then(|error| error.get_mut("data").map(|data| *data = Value::Null));
         }
         if let Some(rows) = answer.get_mut("rows").and_then(Value::as_array_mut) {
             rows.sort_by_key(Value::to_string);
@@ -89,7 +99,8 @@ impl World {
 
 /// Markers of either world: `SECRET0`, `SECRET1`, and whole numbers 707…/717… of six digits and more.
 fn markers(text: &str) -> Vec<String> {
-    let mut found: Vec<String> = ["SECRET0", "SECRET1"].iter().filter(|marker| text.contains(**marker)).map(|&marker| marker.to_owned()).collect();
+    let mut found: Vec<String> =
+        ["SECRET0", "SECRET1"].iter().filter(|marker| text.contains(**marker)).map(|&marker| marker.to_owned()).collect();
     let bytes = text.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
@@ -159,10 +170,18 @@ async fn a_task_role_reads_no_hidden_value_on_its_own_connection() {
         let verifier = scram_verifier("known", &[7; 16]);
         for attack in attacks() {
             // Roles may change their own password: give it again each time.
-            world.database.owner.batch_execute(&format!("ALTER ROLE {role} CONNECTION LIMIT -1 PASSWORD '{verifier}'")).await.unwrap();
+            world
+                .database
+                .owner
+                .batch_execute(&format!("ALTER ROLE {role} CONNECTION LIMIT -1 PASSWORD '{verifier}'"))
+                .await
+                .unwrap();
             let dsn = format!("postgres://{role}:known@127.0.0.1:{}/{}", cluster().port(), world.database.name);
             let client = connect(&dsn).await;
-            client.batch_execute(&format!("SET search_path = pg_catalog, {schemas}, pg_temp; SET statement_timeout = '5s'")).await.unwrap();
+            client
+                .batch_execute(&format!("SET search_path = pg_catalog, {schemas}, pg_temp; SET statement_timeout = '5s'"))
+                .await
+                .unwrap();
             let text = match tokio::time::timeout(std::time::Duration::from_secs(20), client.simple_query(&attack.sql)).await {
                 Ok(Ok(messages)) => shown(&messages),
                 Ok(Err(error)) => format!("{error:?}"),

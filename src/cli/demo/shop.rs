@@ -57,7 +57,8 @@ impl Shop {
     /// How a client starts a server of its own.
     pub fn stdio(&self) -> anyhow::Result<Vec<String>> {
         let program = std::env::current_exe().context("finding our own program")?;
-        let words = [program.display().to_string(), "serve".into(), "--config".into(), self.config.display().to_string(), "--stdio".into()];
+        let words =
+            [program.display().to_string(), "serve".into(), "--config".into(), self.config.display().to_string(), "--stdio".into()];
         Ok(words.into())
     }
 
@@ -74,7 +75,8 @@ impl Shop {
         let words = stdio.join(" ");
         let stdio_json = json!({"mcpServers": {"pgteller": {"command": program, "args": arguments}}});
         let http_json = json!({"mcpServers": {"pgteller": {"url": url, "headers": {"Authorization": format!("Bearer {token}")}}}});
-        let vscode = json!({"servers": {"pgteller": {"type": "http", "url": url, "headers": {"Authorization": format!("Bearer {token}")}}}});
+        let vscode =
+            json!({"servers": {"pgteller": {"type": "http", "url": url, "headers": {"Authorization": format!("Bearer {token}")}}}});
         Ok(format!(
             "The shop is open until Ctrl-C. Paste one of these into an MCP client:\n\n\
              Claude Code, stdio\n  claude mcp add --transport stdio pgteller -- {words}\n\n\

@@ -34,46 +34,9 @@ pub async fn tell(clock: &Clock) -> anyhow::Result<()> {
     pen.note(&format!("tools: {}", client.tools().await?.join(", ")))?;
     pen.note(&format!("task roles in PostgreSQL so far: {}", task_roles(&outside).await?.len()))?;
 
-    pen.step("describe: what may this task see?")?;
-    let described = client.call("describe", json!({"relation": "sales.customers"})).await?;
-    pen.described(&described)?;
-
-    pen.step("query: the rows, masked by PostgreSQL itself")?;
-    let sql = "select company, contact_name, email, card_number, credit_limit from customers order by id limit 4";
-    pen.sql(sql)?;
-    let answer = client.call("query", json!({"sql": sql})).await?;
-    pen.table(&answer)?;
-    ensure!(answer.to_string().contains("***@") && !answer.to_string().contains("@@"), "the demo's mask did not work");
-    let request_id = answer.get("request_id").and_then(Value::as_str).context("a request id")?.to_owned();
-    let roles = task_roles(&outside).await?;
-    pen.note(&format!("ran as {}", roles.first().context("a task role")?))?;
-
-    pen.step("query: behind a mask there is nothing to compare with")?;
-    let sql = "select count(*) from customers where email like 'henrik%'";
-    pen.sql(sql)?;
-    pen.table(&client.call("query", json!({"sql": sql})).await?)?;
-
-    pen.step("query: what was not granted does not exist")?;
-    for sql in ["select iban, salary from hr.staff", "delete from customers", "select * from pg_catalog.pg_stats"] {
-        pen.sql(sql)?;
-        pen.refusal(&client.call("query", json!({"sql": sql})).await?)?;
-    }
-
-    pen.step("query: the whole row as JSON, masked all the same")?;
-    let sql = "select row_to_json(c) from customers c order by id limit 1";
-    pen.sql(sql)?;
-    let row = client.call("query", json!({"sql": sql})).await?;
-    pen.note(&visible(&row.pointer("/rows/0/0").map(Value::to_string).unwrap_or_default()))?;
-
-    pen.step("export: rows to a file, under the same policy")?;
-    let sql = "select id, company, email from customers order by id";
-    pen.sql(sql)?;
-    let export = client.call("export", json!({"sql": sql, "format": "csv", "max_rows": 50})).await?;
-    let uri = export.get("uri").and_then(Value::as_str).context("a link")?;
-    pen.note(&format!("{uri}\n{} rows, {} bytes, sha256 {}", text(&export, "rows"), text(&export, "bytes"), text(&export, "sha256")))?;
-    let content = client.read(uri).await?;
-    pen.note(&content.lines().take(3).collect::<Vec<_>>().join("\n"))?;
-
+    let request_id = ask(&pen, &client, &outside).await?;
+    try_more(&pen, &client).await?;
+    export(&pen, &client).await?;
     pen.step("audit: the entry behind the first query's request id")?;
     pen.entry(&shop, &request_id)?;
 
@@ -86,7 +49,60 @@ pub async fn tell(clock: &Clock) -> anyhow::Result<()> {
     pen.note("task roles in PostgreSQL now: 0")?;
     drop(outside);
     drop(shop);
-    pen.title(&format!("Done in {:.1} s; PostgreSQL and its directory are gone. Next: pgteller demo --serve", began.elapsed().as_secs_f32()))
+    pen.title(&format!(
+        "Done in {:.1} s; PostgreSQL and its directory are gone. Next: pgteller demo --serve",
+        began.elapsed().as_secs_f32()
+    ))
+}
+
+/// What there is, and the first rows; gives the request id of the rows.
+async fn ask(pen: &Pen, client: &Client, outside: &tokio_postgres::Client) -> anyhow::Result<String> {
+    pen.step("describe: what may this task see?")?;
+    pen.described(&client.call("describe", json!({"relation": "sales.customers"})).await?)?;
+    pen.step("query: the rows, masked by PostgreSQL itself")?;
+    let sql = "select company, contact_name, email, card_number, credit_limit from customers order by id limit 4";
+    pen.sql(sql)?;
+    let answer = client.call("query", json!({"sql": sql})).await?;
+    pen.table(&answer)?;
+    let emails = answer.get("rows").and_then(Value::as_array).into_iter().flatten().filter_map(|row| row.get(2)?.as_str());
+    ensure!(emails.clone().count() == 4 && emails.clone().all(|email| email.starts_with("***@")), "the demo's mask did not work");
+    let roles = task_roles(outside).await?;
+    pen.note(&format!("ran as {}", roles.first().context("a task role")?))?;
+    Ok(answer.get("request_id").and_then(Value::as_str).context("a request id")?.to_owned())
+}
+
+/// What a curious agent tries next.
+async fn try_more(pen: &Pen, client: &Client) -> anyhow::Result<()> {
+    pen.step("query: behind a mask there is nothing to compare with")?;
+    let sql = "select count(*) from customers where email like 'henrik%'";
+    pen.sql(sql)?;
+    pen.table(&client.call("query", json!({"sql": sql})).await?)?;
+    pen.step("query: what was not granted does not exist")?;
+    for sql in ["select iban, salary from hr.staff", "delete from customers", "select * from pg_catalog.pg_stats"] {
+        pen.sql(sql)?;
+        pen.refusal(&client.call("query", json!({"sql": sql})).await?)?;
+    }
+    pen.step("query: the whole row as JSON, masked all the same")?;
+    let sql = "select row_to_json(c) from customers c order by id limit 1";
+    pen.sql(sql)?;
+    let row = client.call("query", json!({"sql": sql})).await?;
+    pen.note(&visible(&row.pointer("/rows/0/0").map(Value::to_string).unwrap_or_default()))
+}
+
+async fn export(pen: &Pen, client: &Client) -> anyhow::Result<()> {
+    pen.step("export: rows to a file, under the same policy")?;
+    let sql = "select id, company, email from customers order by id";
+    pen.sql(sql)?;
+    let export = client.call("export", json!({"sql": sql, "format": "csv", "max_rows": 50})).await?;
+    let uri = export.get("uri").and_then(Value::as_str).context("a link")?;
+    pen.note(&format!(
+        "{uri}\n{} rows, {} bytes, sha256 {}",
+        text(&export, "rows"),
+        text(&export, "bytes"),
+        text(&export, "sha256")
+    ))?;
+    let content = client.read(uri).await?;
+    pen.note(&content.lines().take(3).collect::<Vec<_>>().join("\n"))
 }
 
 async fn connect(shop: &Shop) -> anyhow::Result<(Client, tokio::process::Child)> {
@@ -182,7 +198,8 @@ impl Pen {
         let entry = show::find(&directory, request_id.parse()?)?.context("the entry of the first query")?;
         let who = entry.principal.as_ref().context("who asked")?;
         let task = entry.task.as_ref().context("for what")?;
-        let ruling = entry.decision.as_ref().map(|decision| serde_json::to_string(&decision.decision)).transpose()?.unwrap_or_default();
+        let ruling =
+            entry.decision.as_ref().map(|decision| serde_json::to_string(&decision.decision)).transpose()?.unwrap_or_default();
         self.note(&format!(
             "request  {}\nwhen     {}\nwho      {} for {}{}\ntask     {}\nsql      {}\ndecision {} by bundle {}\nrole     {}\nmasked   {}\nrows     {}",
             entry.request_id,

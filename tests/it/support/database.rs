@@ -38,12 +38,32 @@ pub struct TestDatabase {
 impl TestDatabase {
     /// A fresh database with this SQL run in it, and nothing of ours.
     pub async fn bare(sql: &str) -> Self {
+        let database = Self::create("template0").await;
+        database.owner.batch_execute(sql).await.unwrap_or_else(|error| panic!("loading the database: {error:?}"));
+        database
+    }
+
+    /// Two equal databases, down to what `now()` gave while loading.
+    pub async fn two(sql: &str) -> (Self, Self) {
+        let base = Self::bare(sql).await;
+        let name = base.name.clone();
+        drop(base);
+        (Self::copy_of(&name).await, Self::copy_of(&name).await)
+    }
+
+    async fn copy_of(template: &str) -> Self {
+        let copy = Self::create(template).await;
+        copy.owner.batch_execute("SELECT 1").await.unwrap();
+        copy
+    }
+
+    async fn create(template: &str) -> Self {
         let clock = Clock::system();
         let name = format!("t_{}", clock.random_hex::<6>());
         let postgres = connect(&cluster().dsn("postgres")).await;
-        postgres.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE template0")).await.unwrap();
+        // The template's last session may still be leaving: PostgreSQL waits for it.
+        postgres.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")).await.unwrap();
         let owner = connect(&cluster().dsn(&name)).await;
-        owner.batch_execute(sql).await.unwrap_or_else(|error| panic!("loading the database: {error:?}"));
         Self { name, installation: InstallationId(clock.random_hex::<4>()), password: clock.random_hex::<16>(), owner }
     }
 

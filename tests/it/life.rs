@@ -1,0 +1,261 @@
+//! Tasks, roles and processes: what is made when, what ends when, and that nothing stays.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+
+use pgteller::clock::Clock;
+use pgteller::database::role::scram_verifier;
+use serde_json::{Value, json};
+
+use crate::support::client::{code, rows};
+use crate::support::database::{cluster, connect};
+use crate::support::server::Configured;
+use crate::support::{Served, TestDatabase};
+
+const SQL: &str = "CREATE SCHEMA app;
+    CREATE TABLE app.note(id int PRIMARY KEY, owner text NOT NULL, body text NOT NULL);
+    INSERT INTO app.note VALUES (1, 'ada', 'first'), (2, 'bob', 'second'), (3, 'ada', 'third');
+    COMMENT ON COLUMN app.note.body IS 'free text @label:text.free';";
+
+const POLICY: &str = "version: 1
+unlabelled: clear
+masks: {text.free: {mask: redact}}
+grants:
+  reader: {agents: [bot], purposes: [read], ambient: true, read: {allow: [app.*]}, limits: {seconds: 5}}
+  writer: {agents: [bot], purposes: [write], read: {allow: [app.*]}, clear: [text.free]}
+  short: {agents: [bot], purposes: [short], read: {allow: [app.*]}, limits: {task_minutes: 1}}
+";
+
+async fn database() -> TestDatabase {
+    TestDatabase::new(SQL, &["app"]).await
+}
+
+fn configured<'a>(database: &'a TestDatabase, purpose: &'a str) -> Configured<'a> {
+    Configured { database, policy: POLICY, agent: "bot", purpose, more: "", database_keys: "search_path = [\"app\"]" }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listing_and_describing_and_refusals_make_nothing_in_postgresql() {
+    let database = database().await;
+    let served = configured(&database, "read").serve().await;
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}});
+    assert!(served.post(Some(&served.token), &list).await.status().is_success());
+    served.call("describe", json!({})).await;
+    assert_eq!(code(&served.query("select * from app.nothing").await), "relation-not-granted");
+    assert_eq!(code(&served.query("delete from app.note").await), "not-a-query");
+    assert_eq!((database.task_roles().await, database.profile_objects().await), (0, 0));
+    assert_eq!(database.cell("SELECT count(*) FROM pgteller_private.instance").await, "0");
+    assert_eq!(rows(&served.query("select id from note order by id").await), &vec![json!([1]), json!([2]), json!([3])]);
+    assert_eq!(database.task_roles().await, 1);
+    served.stop().await;
+    assert_eq!((database.task_roles().await, database.profile_objects().await), (0, 0));
+    assert_eq!(database.cell("SELECT count(*) FROM pgteller_private.instance").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tasks_of_one_agent_have_different_rights_at_the_same_time() {
+    let database = database().await;
+    let (reader, writer) = (configured(&database, "read").serve().await, configured(&database, "write").serve().await);
+    let sql = "select body from note where id = 1";
+    let (masked, clear) = tokio::join!(reader.query(sql), writer.query(sql));
+    assert_eq!(rows(&masked), &vec![json!(["[redacted]"])]);
+    assert_eq!(rows(&clear), &vec![json!(["first"])]);
+    assert_eq!(database.task_roles().await, 2);
+    reader.stop().await;
+    assert_eq!(rows(&writer.query(sql).await), &vec![json!(["first"])]);
+    writer.stop().await;
+    assert_eq!((database.task_roles().await, database.profile_objects().await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_task_is_answered_as_closed_and_its_open_connection_reads_nothing_more() {
+    let database = database().await;
+    let clock = Clock::pinned(Clock::system().now());
+    let served = Served::start(&configured(&database, "short"), clock.clone()).await;
+    assert_eq!(rows(&served.query("select count(*) from note").await), &vec![json!([3])]);
+    // Somebody keeps a connection of the task's role open.
+    let role = database.cell("SELECT role_name FROM pgteller_private.task").await;
+    let schema = database.cell("SELECT schemas[2] FROM pgteller_private.profile").await;
+    database.owner.batch_execute(&format!("ALTER ROLE {role} PASSWORD '{}'", scram_verifier("known", &[1; 16]))).await.unwrap();
+    let inside = connect(&format!("postgres://{role}:known@127.0.0.1:{}/{}", cluster().port(), database.name)).await;
+    assert_eq!(inside.query(&format!("SELECT * FROM {schema}.note"), &[]).await.unwrap().len(), 3);
+    clock.advance(61);
+    assert_eq!(code(&served.query("select count(*) from note").await), "task-closed");
+    assert!(inside.query(&format!("SELECT * FROM {schema}.note"), &[]).await.is_err());
+    assert_eq!(database.task_roles().await, 0);
+    assert_eq!(code(&served.query("select count(*) from note").await), "task-closed");
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ambient_task_opens_anew_after_its_end() {
+    let database = database().await;
+    let clock = Clock::pinned(Clock::system().now());
+    let served = Served::start(&configured(&database, ""), clock.clone()).await;
+    assert_eq!(rows(&served.query("select body from note where id = 1").await), &vec![json!(["[redacted]"])]);
+    let first = database.cell("SELECT role_name FROM pgteller_private.task").await;
+    clock.advance(61 * 60);
+    assert_eq!(rows(&served.query("select count(*) from note").await), &vec![json!([3])]);
+    assert_ne!(first, database.cell("SELECT role_name FROM pgteller_private.task").await);
+    assert_eq!(database.task_roles().await, 1);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revoking_bites_at_the_next_statement_of_an_open_transaction() {
+    let database = database().await;
+    let served = configured(&database, "read").serve().await;
+    served.query("select 1 from note").await;
+    let role = database.cell("SELECT role_name FROM pgteller_private.task").await;
+    let schema = database.cell("SELECT schemas[2] FROM pgteller_private.profile").await;
+    database.owner.batch_execute(&format!("ALTER ROLE {role} PASSWORD '{}'", scram_verifier("known", &[1; 16]))).await.unwrap();
+    let inside = connect(&format!("postgres://{role}:known@127.0.0.1:{}/{}", cluster().port(), database.name)).await;
+    inside.batch_execute(&format!("BEGIN; SELECT * FROM {schema}.note")).await.unwrap();
+    database.owner.batch_execute(&format!("SELECT pgteller_api.revoke_task('{role}')")).await.unwrap();
+    let error = inside.batch_execute(&format!("SELECT * FROM {schema}.note")).await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "42501");
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_shows_in_the_next_statement_and_a_new_column_only_if_policy_says() {
+    let database = database().await;
+    let served = configured(&database, "read").serve().await;
+    assert_eq!(rows(&served.query("select * from note where id = 1").await), &vec![json!([1, "ada", "[redacted]"])]);
+    database.owner.batch_execute("ALTER TABLE app.note ADD COLUMN extra text DEFAULT 'x'").await.unwrap();
+    assert_eq!(code(&served.query("select extra from note").await), "column-not-granted");
+    // That error made the server look again: `unlabelled: clear` shows the column now, in the same task.
+    assert_eq!(rows(&served.query("select extra from note where id = 1").await), &vec![json!(["x"])]);
+    assert_eq!(database.task_roles().await, 1);
+    served.stop().await;
+}
+
+/// The real binary on stdio.
+struct Process {
+    child: Child,
+    reader: BufReader<std::process::ChildStdout>,
+    _directory: tempfile::TempDir,
+}
+
+impl Process {
+    fn start(configured: &Configured<'_>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let config = configured.write(directory.path());
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pgteller"))
+            .args(["serve", "--stdio", "--config"])
+            .arg(config)
+            .env("PGTELLER_LOG", "error")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let reader = BufReader::new(child.stdout.take().unwrap());
+        let mut process = Self { child, reader, _directory: directory };
+        let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "0"}}});
+        assert_eq!(process.ask(&hello)["result"]["protocolVersion"], "2025-06-18");
+        process.tell(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+        process
+    }
+
+    fn tell(&mut self, message: &Value) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{message}").unwrap();
+    }
+
+    fn ask(&mut self, message: &Value) -> Value {
+        self.tell(message);
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|_| panic!("no answer to {message}: {line}"))
+    }
+
+    fn query(&mut self, sql: &str) -> Value {
+        let message =
+            json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "query", "arguments": {"sql": sql}}});
+        self.ask(&message)["result"]["structuredContent"].clone()
+    }
+
+    /// Closes stdin and waits for a clean end.
+    fn finish(mut self) {
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_process_killed_leaves_the_other_undisturbed_and_is_swept() {
+    let database = database().await;
+    let mut first = Process::start(&configured(&database, "read"));
+    let mut second = Process::start(&configured(&database, "read"));
+    assert_eq!(rows(&first.query("select count(*) from note")), &vec![json!([3])]);
+    assert_eq!(rows(&second.query("select count(*) from note")), &vec![json!([3])]);
+    assert_eq!(database.task_roles().await, 2);
+    // One profile, shared by both.
+    assert_eq!(database.cell("SELECT count(*) FROM pgteller_private.profile").await, "1");
+    first.child.kill().unwrap();
+    first.child.wait().unwrap();
+    assert_eq!(rows(&second.query("select count(*) from note")), &vec![json!([3])]);
+    // The next process to start sweeps the dead one's task, and only that.
+    let gone = "SELECT count(*) FROM pgteller_private.instance i WHERE NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = i.backend_pid AND a.backend_start = i.backend_start)";
+    while database.cell(gone).await == "0" {
+        tokio::task::yield_now().await;
+    }
+    let mut third = Process::start(&configured(&database, "read"));
+    assert_eq!(rows(&third.query("select count(*) from note")), &vec![json!([3])]);
+    assert_eq!(database.task_roles().await, 2);
+    assert_eq!(rows(&second.query("select count(*) from note")), &vec![json!([3])]);
+    second.finish();
+    third.finish();
+    assert_eq!((database.task_roles().await, database.profile_objects().await), (0, 0));
+    assert_eq!(database.cell("SELECT count(*) FROM pgteller_private.instance").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stdin_that_ends_right_after_a_question_still_gets_the_answer() {
+    let database = database().await;
+    let mut process = Process::start(&configured(&database, "read"));
+    process.tell(&json!({"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "query", "arguments": {"sql": "select count(*) from note"}}}));
+    drop(process.child.stdin.take());
+    let mut line = String::new();
+    process.reader.read_line(&mut line).unwrap();
+    let answer: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(answer["result"]["structuredContent"]["rows"], json!([[3]]));
+    assert!(process.child.wait().unwrap().success());
+    assert_eq!(database.task_roles().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_drops_roles_and_ends_cleanly() {
+    let database = database().await;
+    let mut process = Process::start(&configured(&database, "read"));
+    process.query("select 1 from note");
+    assert_eq!(database.task_roles().await, 1);
+    assert!(Command::new("kill").arg(process.child.id().to_string()).status().unwrap().success());
+    assert!(process.child.wait().unwrap().success());
+    assert_eq!((database.task_roles().await, database.profile_objects().await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_build_one_profile_at_once() {
+    let database = database().await;
+    let (one, two) = (configured(&database, "read").serve().await, configured(&database, "read").serve().await);
+    let (first, second) = tokio::join!(one.query("select count(*) from note"), two.query("select count(*) from note"));
+    assert_eq!((rows(&first), rows(&second)), (&vec![json!([3])], &vec![json!([3])]));
+    assert_eq!(database.cell("SELECT count(*) FROM pgteller_private.profile").await, "1");
+    one.stop().await;
+    two.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removal_takes_everything_of_ours_out_of_the_database() {
+    let database = database().await;
+    let served = configured(&database, "read").serve().await;
+    served.query("select 1 from note").await;
+    served.stop().await;
+    database.owner.batch_execute(&pgteller::profile::setup::removal(&database.installation)).await.unwrap();
+    let left = format!(
+        "SELECT (SELECT count(*) FROM pg_roles WHERE rolname LIKE 'pgteller\\_{}%') + (SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'pgteller%')",
+        database.installation
+    );
+    assert_eq!(database.cell(&left).await, "0");
+    assert_eq!(database.cell("SELECT count(*) FROM app.note").await, "3");
+}

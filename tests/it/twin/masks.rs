@@ -1,0 +1,193 @@
+//! The masks once more, in Rust over PostgreSQL's text: the twin must not be computed by the SQL that it judges.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+/// Which label a column gets, by its name and type; nothing for most.
+fn label(column: &str, kind: &str) -> Option<&'static str> {
+    let text = matches!(kind, "text" | "character varying" | "character");
+    let number = matches!(kind, "integer" | "bigint" | "smallint" | "numeric");
+    let name = column.to_lowercase();
+    if text && name.contains("email") {
+        Some("email")
+    } else if text && (name.contains("phone") || name.contains("zip") || name.contains("homepage")) {
+        Some("partial")
+    } else if text
+        && (name.contains("last_name") || name.contains("username") || name.contains("custname") || name.contains("airline_name"))
+    {
+        Some("hash")
+    } else if text && (name.contains("address") || name.contains("abstract") || name.contains("description") || name == "traverse")
+    {
+        Some("redact")
+    } else if number
+        && (name.contains("balance") || name.contains("commission") || name.contains("citing") || name.contains("elevation"))
+    {
+        Some("partial")
+    } else if number && (name.contains("reference_num") || name.contains("volume") || name.contains("area") || name == "capacity") {
+        Some("hash")
+    } else if matches!(kind, "date" | "timestamp without time zone")
+        && (name.contains("hire") || name.contains("join") || name.contains("kyc"))
+    {
+        Some(if name.contains("kyc") { "null" } else { "redact" })
+    } else {
+        None
+    }
+}
+
+/// Turns a plain copy into the twin; gives the labels and row filters of the policy that it is the twin of.
+pub async fn make_twin(twin: &Client, schema: &str, key: &[u8]) -> (BTreeMap<String, String>, Value) {
+    drop_constraints(twin, schema).await;
+    let mut labels = BTreeMap::new();
+    let mut filters = serde_json::Map::new();
+    let columns = "SELECT c.table_name::text, c.column_name::text, c.data_type::text, coalesce(c.numeric_precision, 0)::int, coalesce(c.numeric_scale, 0)::int, \
+         coalesce(c.character_maximum_length, 0)::int FROM information_schema.columns c JOIN pg_tables t ON t.tablename = c.table_name AND t.schemaname = c.table_schema \
+         WHERE c.table_schema = $1 ORDER BY 1, c.ordinal_position";
+    for row in twin.query(columns, &[&schema]).await.unwrap() {
+        let (table, column, kind): (String, String, String) = (row.get(0), row.get(1), row.get(2));
+        let Some(label) = label(&column, &kind) else { continue };
+        labels.insert(format!("{schema}.{table}.{column}"), label.to_owned());
+        let shape = Shape { kind, precision: row.get(3), scale: row.get(4), length: row.get(5) };
+        rewrite(twin, &format!("{schema}.{table}"), &column, |value| mask(label, value, &shape, key)).await;
+    }
+    // One row filter: the first table with a short text column that is not masked keeps the rows of its most frequent value.
+    if let Some((table, column, value)) = filter(twin, schema, &labels).await {
+        let delete = format!("DELETE FROM {schema}.{table} WHERE {column} IS DISTINCT FROM '{}'", value.replace('\'', "''"));
+        twin.batch_execute(&delete).await.unwrap();
+        filters.insert(format!("{schema}.{table}"), json!({column: {"equals": value}}));
+    }
+    (labels, Value::Object(filters))
+}
+
+async fn drop_constraints(twin: &Client, schema: &str) {
+    let drops = format!(
+        "DO $$ DECLARE x record; BEGIN
+           FOR x IN SELECT conrelid::regclass AS t, conname FROM pg_constraint WHERE connamespace = '{schema}'::regnamespace ORDER BY contype LOOP
+             EXECUTE format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I CASCADE', x.t, x.conname);
+           END LOOP;
+           FOR x IN SELECT attrelid::regclass AS t, attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+                    WHERE c.relnamespace = '{schema}'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND a.attnotnull AND NOT a.attisdropped LOOP
+             EXECUTE format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', x.t, x.attname);
+           END LOOP;
+         END $$"
+    );
+    twin.batch_execute(&drops).await.unwrap();
+}
+
+async fn rewrite(twin: &Client, table: &str, column: &str, with: impl Fn(Option<&str>) -> Option<String>) {
+    let rows = twin.simple_query(&format!("SELECT ctid::text, \"{column}\"::text FROM {table}")).await.unwrap();
+    let mut places = Vec::new();
+    let mut values = Vec::new();
+    for row in rows.iter().filter_map(|message| if let SimpleQueryMessage::Row(row) = message { Some(row) } else { None }) {
+        places.push(row.get(0).unwrap().to_owned());
+        values.push(with(row.get(1)));
+    }
+    let kind = twin
+        .query_one(
+            &format!(
+                "SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attname = $1"
+            ),
+            &[&column],
+        )
+        .await
+        .unwrap();
+    let kind: String = kind.get(0);
+    let update = format!(
+        "UPDATE {table} t SET \"{column}\" = n.value::{kind} FROM unnest($1::text[], $2::text[]) AS n(place, value) WHERE t.ctid = n.place::tid"
+    );
+    twin.execute(&update, &[&places, &values]).await.unwrap();
+}
+
+async fn filter(twin: &Client, schema: &str, labels: &BTreeMap<String, String>) -> Option<(String, String, String)> {
+    let candidates = "SELECT c.table_name::text, c.column_name::text FROM information_schema.columns c JOIN pg_tables t ON t.tablename = c.table_name AND t.schemaname = c.table_schema \
+         WHERE c.table_schema = $1 AND c.data_type IN ('text', 'character varying') AND c.column_name ~* '(status|state_name|type|country|make|keyword)' ORDER BY 1, 2";
+    for row in twin.query(candidates, &[&schema]).await.unwrap() {
+        let (table, column): (String, String) = (row.get(0), row.get(1));
+        if labels.contains_key(&format!("{schema}.{table}.{column}")) || column.to_lowercase() != column {
+            continue;
+        }
+        let most = format!(
+            "SELECT {column}::text FROM {schema}.{table} GROUP BY 1 HAVING count(*) < (SELECT count(*) FROM {schema}.{table}) ORDER BY count(*) DESC, 1 LIMIT 1"
+        );
+        if let Some(row) = twin.query_opt(&most, &[]).await.unwrap()
+            && let Some(value) = row.get::<_, Option<String>>(0)
+        {
+            return Some((table, column, value));
+        }
+    }
+    None
+}
+
+struct Shape {
+    kind: String,
+    precision: i32,
+    scale: i32,
+    length: i32,
+}
+
+impl Shape {
+    fn is_text(&self) -> bool {
+        matches!(self.kind.as_str(), "text" | "character varying" | "character")
+    }
+
+    /// An explicit cast to varchar(n) cuts.
+    fn cut(&self, text: &str) -> String {
+        if self.length > 0 { text.chars().take(self.length.try_into().unwrap()).collect() } else { text.to_owned() }
+    }
+}
+
+fn mask(label: &str, value: Option<&str>, shape: &Shape, key: &[u8]) -> Option<String> {
+    match label {
+        "null" => None,
+        "redact" if shape.is_text() => Some(shape.cut("[redacted]")),
+        "redact" if shape.kind == "date" => Some("1970-01-01".to_owned()),
+        "redact" => Some("1970-01-01 00:00:00".to_owned()),
+        "email" => value.map(|value| shape.cut(&email(value))),
+        "partial" if shape.is_text() => value.map(|value| shape.cut(&last(value, 3))),
+        "partial" => value.map(|value| last_digits(value, 3)),
+        "hash" => value.map(|value| hash(value, shape, key)),
+        other => panic!("no mask {other}"),
+    }
+}
+
+fn email(value: &str) -> String {
+    let whole = value.split_once('@').filter(|(local, domain)| {
+        !local.is_empty()
+            && !local.chars().any(|char| char.is_whitespace() || ",;<>\"".contains(char))
+            && !domain.is_empty()
+            && domain.chars().all(|char| char.is_ascii_alphanumeric() || char == '.' || char == '-')
+    });
+    whole.map_or("***".to_owned(), |(_, domain)| format!("***@{domain}"))
+}
+
+fn last(value: &str, keep: usize) -> String {
+    let chars: Vec<char> = value.chars().collect();
+    if chars.len() < 2 * keep {
+        "****".to_owned()
+    } else {
+        format!("****{}", chars[chars.len() - keep..].iter().collect::<String>())
+    }
+}
+
+fn last_digits(value: &str, keep: usize) -> String {
+    let whole = value.trim_start_matches('-').split('.').next().unwrap();
+    if whole.len() < 2 * keep { "0".to_owned() } else { whole[whole.len() - keep..].to_owned() }
+}
+
+fn hash(value: &str, shape: &Shape, key: &[u8]) -> String {
+    let inner = Sha256::digest([key, value.as_bytes()].concat());
+    let mac = Sha256::digest([key, inner.as_slice()].concat());
+    if shape.is_text() {
+        return shape.cut(&mac[..12].iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    }
+    let number = u64::from_be_bytes(mac[..8].try_into().unwrap()) & 0x7fff_ffff_ffff_ffff;
+    match shape.kind.as_str() {
+        "smallint" => (number & 0x7fff).to_string(),
+        "integer" => (number & 0x7fff_ffff).to_string(),
+        "bigint" => number.to_string(),
+        _ if shape.precision == 0 => (number % 1_000_000_000_000_000_000).to_string(),
+        _ => (number % 10_u64.pow((shape.precision - shape.scale).clamp(0, 18).try_into().unwrap())).to_string(),
+    }
+}
