@@ -60,7 +60,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     telemetry::start(arguments.log_format);
     match arguments.command {
         Command::Serve(serve) => Box::pin(serve.run()).await,
-        Command::Config(config) => config.run(),
+        Command::Config(config) => Box::pin(config.run()).await,
         Command::Setup(setup) => Box::pin(setup.run()).await,
         Command::Audit(audit) => audit.run(),
         Command::Demo(demo) => Box::pin(demo.run()).await,

@@ -92,6 +92,7 @@ impl Enforcement {
         };
         let database = self.database(call.database())?;
         draft.update(|entry| entry.database = Some(database.name().clone()));
+        draft.update(|entry| entry.bundle = Some(self.policy.digest().clone()));
         let task = self.tasks.enter(who, database).await?;
         draft.update(|entry| entry.task = Some(task.facts.clone()));
         draft.stage("enter");

@@ -17,6 +17,7 @@ use crate::database::{DatabaseError, Governed, sqlstate};
 use crate::model::decision::Limits;
 use crate::model::grants::{ColumnGrant, GrantSet};
 use crate::model::names::{DatabaseName, RoleName};
+use crate::model::principal::Principal;
 use crate::model::refusal::{Code, Failure, Fault, Refusal};
 use crate::model::snapshot::Snapshot;
 use crate::model::statement::Statement;
@@ -32,6 +33,8 @@ const SESSIONS_PER_TASK: usize = 2;
 /// What a task may see, compiled against one reading of the schema.
 #[derive(Debug)]
 pub struct Rights {
+    /// To whom: another token of the same task may say other things of its bearer.
+    pub principal: Principal,
     /// What policy granted.
     pub grants: GrantSet,
     /// The names it compiles to.
@@ -202,7 +205,7 @@ impl TaskSessions {
                 for finding in findings {
                     tracing::error!(database = %self.governed.name, id = finding.id, mend = finding.fix, "{}", finding.message);
                 }
-                true
+                return stopped(&self.governed.name).into();
             }
             DatabaseError::Unexpected(_) => false,
         };
@@ -259,4 +262,10 @@ fn time_allowed(limits: &Limits, until: Instant, clock: &Clock) -> Duration {
 pub fn unavailable(name: &DatabaseName) -> Refusal {
     Refusal::new(Code::DatabaseUnavailable, format!("the database `{name}` cannot be used just now"))
         .hint("try again in a moment; if it stays, your operator's log says why")
+}
+
+/// The answer for a database that preflight stopped: trying again does not help.
+pub fn stopped(name: &DatabaseName) -> Refusal {
+    Refusal::new(Code::DatabaseUnavailable, format!("the database `{name}` was stopped by a safety check"))
+        .hint("only your operator can mend this: the server's log says what and how")
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Mutex, RwLock};
 
 use crate::clock::{Clock, Instant};
-use crate::database::{Database, Governed};
+use crate::database::{Database, Governed, Unready};
 use crate::identity::Authenticated;
 use crate::model::grants::GrantSet;
 use crate::model::names::{DatabaseName, TaskId};
@@ -21,7 +21,7 @@ use crate::model::task::{TaskFacts, TaskState};
 use crate::policy::input::{DatabaseInput, SnapshotInput};
 use crate::policy::{AccessInput, Policy};
 use crate::profile::compile;
-use crate::sessions::{Rights, TaskSessions, unavailable};
+use crate::sessions::{Rights, TaskSessions, stopped, unavailable};
 
 /// Longest that a closed task is remembered when its token names no end.
 const REMEMBER_SECONDS: u64 = 24 * 60 * 60;
@@ -100,7 +100,10 @@ impl Tasks {
 
     /// The task of a request: found, opened, or refused.
     pub async fn enter(&self, who: &Authenticated, database: &Database) -> Result<Arc<Task>, Failure> {
-        let governed = database.ready().await.map_err(|_| unavailable(database.name()))?;
+        let governed = database.ready().await.map_err(|why| match why {
+            Unready::Down(_) => unavailable(database.name()),
+            Unready::Setup(_) | Unready::Stopped(_) => stopped(database.name()),
+        })?;
         let snapshot = governed.snapshot().await;
         let key = key(who, database.name());
         let mut open = self.open.lock().await;
@@ -160,7 +163,7 @@ impl Tasks {
         })
     }
 
-    /// Asks `access` again if the schema moved. A change never ends the task; a denial does.
+    /// Asks `access` again if the schema moved, or the bearer's claims did. A change never ends the task; a denial does.
     async fn refresh(
         &self,
         task: &Task,
@@ -168,7 +171,8 @@ impl Tasks {
         governed: &Governed,
         snapshot: Arc<Snapshot>,
     ) -> Result<(), Failure> {
-        if task.rights().await.snapshot.generation == snapshot.generation {
+        let rights = task.rights().await;
+        if rights.snapshot.generation == snapshot.generation && rights.principal == *principal {
             return Ok(());
         }
         let (rights, _) = self.ask(principal, &task.facts, governed, snapshot).await?;
@@ -204,7 +208,7 @@ impl Tasks {
             Refusal::new(Code::PolicyDenied, "policy does not allow this task")
         })?;
         let compiled = compile(&grants, &snapshot, &governed.installation);
-        Ok((Rights { grants, compiled, snapshot }, ttl))
+        Ok((Rights { principal: principal.clone(), grants, compiled, snapshot }, ttl))
     }
 
     /// Closes tasks whose time is over.

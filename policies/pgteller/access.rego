@@ -86,7 +86,7 @@ refusals contains {
 
 refusals contains {
 	"code": "task-required",
-	"message": "a named purpose is needed here: call `open_task` with the purpose of your work and pass the task that it returns",
+	"message": "a named task is needed here: ask your orchestrator for a token that carries one",
 } if {
 	count(grants.matching) == 0
 	grants.named_task_would_help

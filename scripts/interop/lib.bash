@@ -7,6 +7,7 @@ PGTELLER="$(realpath "${PGTELLER:-$repository/target/debug/pgteller}")"
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/pgteller-interop"
 suite="$(basename "$0")"
 scratch="$(mktemp -d "${TMPDIR:-/tmp}/pgteller-interop.XXXXXX")"
+leftovers=("$scratch")
 client_path="$cache/node/node_modules/node/bin:$cache/clients/node_modules/.bin:$cache/claude/node_modules/.bin:$cache/python/bin:/usr/local/bin:/usr/bin:/bin"
 passed=0
 failed=0
@@ -71,7 +72,11 @@ finish() {
         exec {demo_in}>&-
         wait "$demo_pid" || status=$?
     fi
-    rm -rf "$scratch"
+    rm -rf "${leftovers[@]}"
+    if [ "$status" != 0 ] && [ "$failed" = 0 ]; then
+        failed=1
+        printf 'FAIL  %s: ended early, exit %s\n' "$suite" "$status"
+    fi
     printf '%s: %s passed, %s failed\n' "$suite" "$passed" "$failed"
     [ "$status" != 0 ] || [ "$failed" = 0 ] || status=1
     # No check at all is a failure too.

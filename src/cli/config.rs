@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::{ConfigPath, say};
 use crate::config::Config;
-use crate::policy::{PolicyDocument, input};
+use crate::policy::{Policy, PolicyDocument, input};
 use crate::settings::Settings;
 
 /// Look at the configuration.
@@ -31,14 +31,15 @@ enum What {
 
 impl ConfigCommand {
     /// Runs it.
-    pub fn run(self) -> anyhow::Result<()> {
+    pub async fn run(self) -> anyhow::Result<()> {
         match self.command {
             What::Check(path) => {
                 let settings = Settings::read(&path.config)?;
                 let document = settings.policy.document_path.display().to_string();
                 PolicyDocument::parse(&settings.policy.document, &document)?;
+                Policy::load(&settings.policy, None).await?;
                 say(format_args!(
-                    "{}: ok, {} databases, {} issuers{}",
+                    "{}: ok; databases: {}, issuers: {}{}",
                     path.config.display(),
                     settings.databases.len(),
                     settings.issuers.len(),

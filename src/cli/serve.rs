@@ -15,11 +15,12 @@ use crate::settings::Settings;
 
 /// Serve MCP.
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("window").required(true).args(["stdio", "http"])))]
 pub struct Serve {
     #[command(flatten)]
     config: ConfigPath,
     /// Speak MCP on stdin and stdout.
-    #[arg(long, conflicts_with = "http", required_unless_present = "http")]
+    #[arg(long)]
     stdio: bool,
     /// Listen here for streamable HTTP, for instance 127.0.0.1:7433.
     #[arg(long, value_name = "ADDRESS")]
@@ -51,6 +52,10 @@ impl Serve {
             None => server.serve_stdio(stop).await?,
             Some(address) => {
                 let listener = TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;
+                anyhow::ensure!(
+                    !has_dev || address.ip().is_loopback(),
+                    "`[dev]` works on loopback only: remove it, or listen on 127.0.0.1"
+                );
                 let token = has_dev.then(|| Secret::from(clock.random_hex::<32>()));
                 announce(&listener, token.as_ref())?;
                 server.serve_http(listener, token.as_ref(), stop).await?;

@@ -13,7 +13,7 @@ use crate::config::Database;
 use crate::database::admin;
 use crate::database::role::scram_verifier;
 use crate::model::names::InstallationId;
-use crate::profile::setup::{InstallationRoles, grants, removal, script};
+use crate::profile::setup::{InstallationRoles, removal, script};
 use crate::secret::Secret;
 use crate::settings::Target;
 
@@ -47,19 +47,23 @@ impl Setup {
         let id = InstallationId(clock.random_hex::<4>());
         let password = clock.random_hex::<32>();
         let verifier = scram_verifier(&password, &clock.random::<16>());
-        let sql = format!("{}\n{}", script(&id, &verifier), grants(&id, &self.select));
-        write_password(&self.password_file, &password)?;
+        let sql = script(&id, &verifier, &self.select);
         if self.print {
-            say(sql)?;
-        } else {
-            let (target, client) = self.connect().await?;
-            anyhow::ensure!(installed(&client).await?.is_none(), "pgteller is already set up in this database; remove it first");
-            client.batch_execute(&sql).await.context("running the set-up script")?;
-            let login = InstallationRoles::of(&id).login;
-            say(format_args!("installation {id} is ready. In pgteller.toml:\n"))?;
-            say(configuration(&target, &login, &self.password_file))?;
+            write_password(&self.password_file, &password)?;
+            return say(sql);
         }
-        Ok(())
+        let (target, client) = self.connect().await?;
+        anyhow::ensure!(installed(&client).await?.is_none(), "pgteller is already set up in this database; remove it first");
+        write_password(&self.password_file, &password)?;
+        if let Err(error) = client.batch_execute(&sql).await {
+            // The script is one transaction: nothing of it is left, and neither is the password.
+            std::fs::remove_file(&self.password_file)?;
+            let said = error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned());
+            anyhow::bail!("running the set-up script: {said}; nothing was changed");
+        }
+        let login = InstallationRoles::of(&id).login;
+        say(format_args!("installation {id} is ready. In pgteller.toml:\n"))?;
+        say(configuration(&target, &login, &self.password_file))
     }
 
     async fn run_removal(&self) -> anyhow::Result<()> {
@@ -85,9 +89,15 @@ impl Setup {
 /// Connects as a DBA; the password comes from PGPASSWORD.
 async fn connect(url: &str) -> anyhow::Result<(Target, Client)> {
     let written: Database = toml::from_str(&format!("url = {}", toml::Value::from(url)))?;
-    let (target, user) = crate::settings::parse_target("setup", &written, Path::new("."))?;
+    let (target, user) = crate::settings::parse_target("setup", &written, Path::new(".")).map_err(|error| match error {
+        crate::config::ConfigError::Invalid { why, .. } => {
+            anyhow::anyhow!("--admin-url: {}", why.replace("use `password_file` or `password_env`", "set PGPASSWORD"))
+        }
+        other => other.into(),
+    })?;
     let password = std::env::var("PGPASSWORD").ok().map(Secret::from);
-    let client = admin::connect(&target, &user, password.as_ref()).await?;
+    let client = admin::connect(&target, &user, password.as_ref()).await;
+    let client = client.with_context(|| format!("connecting as `{user}` (the password comes from PGPASSWORD)"))?;
     Ok((target, client))
 }
 

@@ -220,7 +220,7 @@ pub fn mixed_indexes(grants: &GrantSet, snapshot: &Snapshot) -> Vec<Finding> {
                 findings.insert(Finding {
                     id: format!("mixed-index:{}.{}", name.schema, index.name),
                     message: format!("the index `{}` on `{name}` mixes visible with hidden or masked columns: row order would tell about the hidden ones", index.name),
-                    fix: format!("DROP INDEX {};  -- or index the columns apart, or acknowledge", quote::qualified(&name.schema, &index.name)),
+                    fix: format!("-- acknowledge it, or index the columns apart: DROP INDEX {};", quote::qualified(&name.schema, &index.name)),
                 });
             }
         }

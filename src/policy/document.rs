@@ -22,8 +22,8 @@ struct Written {
     #[serde(default)]
     labels: BTreeMap<String, Vec<String>>,
     /// How a column with a label leaves the database.
-    #[serde(default, rename = "masks")]
-    _masks: BTreeMap<String, WrittenMask>,
+    #[serde(default)]
+    masks: BTreeMap<String, WrittenMask>,
     /// What happens to columns without a label.
     #[serde(default, rename = "unlabelled")]
     _unlabelled: Unlabelled,
@@ -49,10 +49,9 @@ enum Unlabelled {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct WrittenMask {
-    #[serde(rename = "mask")]
-    _mask: MaskName,
-    #[serde(default, rename = "keep_last")]
-    _keep_last: Option<u8>,
+    mask: MaskName,
+    #[serde(default)]
+    keep_last: Option<u8>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -197,11 +196,18 @@ impl PolicyDocument {
     /// Reads YAML; `path` is for messages.
     pub fn parse(text: &str, path: &str) -> Result<Self, PolicyError> {
         let refuse = |why: String| PolicyError::Document { path: path.to_owned(), why };
-        let json: Value = serde_yaml_ng::from_str(text).map_err(|error| refuse(error.to_string()))?;
+        let mut json: Value = serde_yaml_ng::from_str(text).map_err(|error| refuse(error.to_string()))?;
+        name_null_masks(&mut json);
         check_keys::<Written>(&json).map_err(|error: ConfigError| refuse(error.to_string()))?;
-        let written: Written = serde_yaml_ng::from_str(text).map_err(|error| refuse(error.to_string()))?;
+        let written = Written::deserialize(&json).map_err(|error| refuse(error.to_string()))?;
         if written.version != 1 {
             return Err(refuse("`version` must be 1".to_owned()));
+        }
+        for (label, mask) in &written.masks {
+            let partial = matches!(mask.mask, MaskName::Partial);
+            if partial != mask.keep_last.is_some() || mask.keep_last.is_some_and(|keep| !(1..=9).contains(&keep)) {
+                return Err(refuse(format!("masks.{label}: `partial`, and only `partial`, takes `keep_last` from 1 to 9")));
+            }
         }
         Ok(Self { json, labels: written.labels })
     }
@@ -214,5 +220,15 @@ impl PolicyDocument {
     /// Labels given in the document.
     pub fn labels(&self) -> &BTreeMap<String, Vec<String>> {
         &self.labels
+    }
+}
+
+/// YAML reads `{mask: null}` as nothing at all; everybody means the mask of that name.
+fn name_null_masks(document: &mut Value) {
+    let masks = document.get_mut("masks").and_then(Value::as_object_mut);
+    for mask in masks.into_iter().flat_map(|masks| masks.values_mut()).filter_map(|mask| mask.get_mut("mask")) {
+        if mask.is_null() {
+            *mask = "null".into();
+        }
     }
 }

@@ -87,7 +87,7 @@ impl Verdict {
             }
             Ruling::Allow | Ruling::Deny => Err(denied(&self.decision)),
             Ruling::NeedsApproval => Err(Refusal::new(Code::ApprovalRequired, "policy wants somebody's approval first")
-                .hint("ask for less (fewer rows, no export), or ask your operator")),
+                .hint("ask for fewer rows with `max_rows`, or ask your operator")),
         }
     }
 }

@@ -31,13 +31,12 @@ impl InstallationRoles {
     }
 }
 
-/// The set-up script.
-pub fn script(id: &InstallationId, verifier: &str) -> String {
-    fill(SETUP, id).replace("{verifier}", &quote::literal(verifier))
+/// The set-up script, one transaction. The view owner may read these schemas: the upper bound of everything that any policy can ever show.
+pub fn script(id: &InstallationId, verifier: &str, schemas: &[String]) -> String {
+    fill(SETUP, id).replace("{verifier}", &quote::literal(verifier)).replace("{grants}", &grants(id, schemas))
 }
 
-/// What lets the view owner read some schemas: the upper bound of everything that any policy can ever show.
-pub fn grants(id: &InstallationId, schemas: &[String]) -> String {
+fn grants(id: &InstallationId, schemas: &[String]) -> String {
     let owner = quote::identifier(&InstallationRoles::of(id).owner);
     schemas
         .iter()

@@ -18,6 +18,8 @@ DO $$ BEGIN
     GRANT {owner} TO {login};
     GRANT pg_signal_backend TO {definer};
   END IF;
+  -- Tasks connect through their profile, also where CONNECT was taken from PUBLIC.
+  EXECUTE format('GRANT CONNECT ON DATABASE %I TO {definer} WITH GRANT OPTION', current_database());
   EXECUTE format('GRANT CREATE, CONNECT ON DATABASE %I TO {owner}', current_database());
   EXECUTE format('GRANT CONNECT ON DATABASE %I TO {login}', current_database());
 END $$;
@@ -45,6 +47,7 @@ CREATE FUNCTION pgteller_api.create_profile(p name) RETURNS void LANGUAGE plpgsq
 BEGIN
   IF p IS NULL OR p::text !~ '\Apgteller_{installation}_p_[0-9a-f]{32}\Z' THEN RAISE EXCEPTION 'bad profile name' USING ERRCODE='22023'; END IF;
   EXECUTE format('CREATE ROLE %I NOLOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS', p);
+  EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), p);
   INSERT INTO pgteller_api.made SELECT rolname, oid, 'p' FROM pg_roles WHERE rolname = p;
 END $$;
 
@@ -134,4 +137,6 @@ DO $$ DECLARE f regprocedure; BEGIN                       -- the caller's settin
     IF current_setting('server_version_num')::int >= 160000 THEN EXECUTE format('ALTER FUNCTION %s SET createrole_self_grant = ''''', f); END IF;
   END LOOP; END $$;
 
+RESET ROLE;
+{grants}
 COMMIT;

@@ -173,7 +173,9 @@ fn refuse(called: &Called) -> Refusal {
         None => called.name.clone(),
     };
     let refusal = Refusal::new(Code::FunctionNotAllowed, format!("function `{name}` does not exist or is not allowed"));
-    if called.name.starts_with("pg_") || called.name.starts_with("has_") || called.name.starts_with("current_schema") {
+    let looks =
+        ["pg_get_", "pg_stat", "pg_table", "pg_relation", "pg_class", "has_", "current_schema", "col_desc", "obj_desc", "to_reg"];
+    if looks.iter().any(|prefix| called.name.starts_with(prefix)) {
         return refusal.hint("the catalog is not shown; use the tool `describe`");
     }
     refusal.hint("built-in functions that only compute are allowed; rewrite the statement with those")

@@ -34,8 +34,18 @@ pub fn lex(sql: &str) -> Result<Vec<Piece>, Unproved> {
         let before = index.checked_sub(1).and_then(|index| pieces.get(index));
         check(piece, before)?;
     }
+    check_unicode_escapes(&pieces)?;
     check_operators(&pieces)?;
     Ok(pieces)
+}
+
+/// `U&"…"` and `U&'…'` are one token to PostgreSQL, whose escapes we do not read.
+fn check_unicode_escapes(pieces: &[Piece]) -> Result<(), Unproved> {
+    let found = pieces.windows(3).any(|three| {
+        let [first, second, third] = three else { return false };
+        first.text.eq_ignore_ascii_case("u") && second.text == "&" && third.text.starts_with(['"', '\''])
+    });
+    prove(!found, "it has a `U&` escape; write the characters themselves")
 }
 
 /// Maps lines and characters to bytes while making sure that the tokens leave no gap.

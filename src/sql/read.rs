@@ -35,6 +35,9 @@ fn check_shape(pieces: &[Piece]) -> Result<(), Refusal> {
     let mut words = pieces.iter().filter(|piece| !matches!(piece.token.token, Token::Whitespace(_)));
     let first = words.find(|piece| !matches!(piece.token.token, Token::LParen | Token::SemiColon));
     let Some(first) = first else {
+        if pieces.iter().any(|piece| piece.token.token == Token::LParen) {
+            return Err(not_understood(Unproved("there is nothing but parentheses")));
+        }
         return Err(Refusal::new(Code::StatementEmpty, "there is no SQL statement in the text"));
     };
     let chain = pieces.iter().filter(|piece| deepens(&piece.token.token)).count();
@@ -58,7 +61,8 @@ fn not_a_query(word: &str) -> Refusal {
     match word {
         "explain" => refusal.hint("plans count hidden rows and are not shown; use `describe` to see keys and types"),
         "show" | "describe" | "desc" => refusal.hint("use the tool `describe`"),
-        _ => refusal.hint("nothing can be written, set or defined through this tool"),
+        word if words::starts_other(word) => refusal.hint("nothing can be written, set or defined through this tool"),
+        _ => refusal.hint("begin with SELECT, WITH or VALUES"),
     }
 }
 

@@ -141,6 +141,54 @@ const GRAMMAR_FUNCTIONS: &[&str] = &[
 /// First words of statements that are not queries.
 const QUERY_STARTS: &[&str] = &["select", "with", "values", "table"];
 
+/// First words of statements that do something else.
+const OTHER_STARTS: &[&str] = &[
+    "",
+    "alter",
+    "analyze",
+    "begin",
+    "call",
+    "checkpoint",
+    "cluster",
+    "comment",
+    "commit",
+    "copy",
+    "create",
+    "deallocate",
+    "declare",
+    "delete",
+    "discard",
+    "do",
+    "drop",
+    "execute",
+    "fetch",
+    "grant",
+    "import",
+    "insert",
+    "listen",
+    "load",
+    "lock",
+    "merge",
+    "move",
+    "notify",
+    "prepare",
+    "reassign",
+    "refresh",
+    "reindex",
+    "release",
+    "reset",
+    "revoke",
+    "rollback",
+    "savepoint",
+    "security",
+    "set",
+    "start",
+    "truncate",
+    "unlisten",
+    "update",
+    "vacuum",
+];
+
 fn has(list: &[&str], word: &str) -> bool {
     list.binary_search(&word).is_ok()
 }
@@ -160,6 +208,11 @@ pub fn starts_query(word: &str) -> bool {
     QUERY_STARTS.contains(&word)
 }
 
+/// Whether a statement that is no query begins with this word.
+pub fn starts_other(word: &str) -> bool {
+    has(OTHER_STARTS, word)
+}
+
 /// An identifier as PostgreSQL stores it: folded unless quoted, cut at 63 bytes.
 pub fn fold(value: &str, quoted: bool) -> String {
     let mut name = if quoted { value.replace("\"\"", "\"") } else { value.to_ascii_lowercase() };
@@ -175,7 +228,7 @@ pub fn fold(value: &str, quoted: bool) -> String {
 mod tests {
     #[test]
     fn lists_are_sorted() {
-        for list in [super::RESERVED, super::VALUE_WORDS, super::GRAMMAR_FUNCTIONS] {
+        for list in [super::RESERVED, super::VALUE_WORDS, super::GRAMMAR_FUNCTIONS, super::OTHER_STARTS] {
             assert!(list.is_sorted());
         }
     }

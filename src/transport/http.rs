@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -18,7 +18,7 @@ use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, Stream
 use tokio_util::sync::CancellationToken;
 
 use super::Ticket;
-use super::mcp::Mcp;
+use super::mcp::{Mcp, VERSIONS};
 use crate::audit::Draft;
 use crate::model::names::RequestId;
 use crate::model::refusal::{Code, Refusal};
@@ -82,12 +82,20 @@ async fn knock(State(door): State<Door>, request: Request, next: Next) -> Respon
     let mut draft = audit.draft("http");
     let request_id = draft.request_id();
     let (mut parts, body) = request.into_parts();
-    let token = parts.headers.remove(header::AUTHORIZATION).and_then(|value| bearer(&value));
-    let who = match door.mcp.gate().http(token).await {
+    let who = match bearer(&mut parts.headers) {
+        Ok(token) => door.mcp.gate().http(token).await,
+        Err(refusal) => Err(refusal),
+    };
+    let who = match who {
         Ok(who) => who,
         Err(refusal) => return door.refuse(draft, StatusCode::UNAUTHORIZED, refusal).await,
     };
     draft.admitted(&who.principal);
+    if let Some(version) = foreign_version(&parts.headers) {
+        let refusal = Refusal::new(Code::ProtocolInvalid, format!("the protocol version `{version}` is not spoken here"))
+            .hint(format!("spoken: {}", VERSIONS.iter().map(|known| known.as_str()).collect::<Vec<_>>().join(", ")));
+        return door.refuse(draft, StatusCode::BAD_REQUEST, refusal).await;
+    }
     let bytes = match Limited::new(body, door.max_request_bytes).collect().await {
         Ok(collected) => collected.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
@@ -122,7 +130,11 @@ impl Door {
         if self.mcp.enforcement().audit.close_protocol(draft, Some(status.as_u16()), Some(&refusal)).await.is_err() {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         }
-        let body = serde_json::json!({"error": refusal, "request_id": request_id}).to_string();
+        let body = if status == StatusCode::UNAUTHORIZED {
+            serde_json::json!({"error": refusal, "request_id": request_id}).to_string()
+        } else {
+            json_rpc_error(&refusal, request_id)
+        };
         let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
         if status == StatusCode::UNAUTHORIZED {
             // RFC 6750 §3.1: no error code when no token came at all.
@@ -138,17 +150,37 @@ impl Door {
     }
 }
 
+/// An error in the protocol's own shape; -32022 is its code for a version that is not spoken, -32600 for whatever else is no request.
+fn json_rpc_error(refusal: &Refusal, request_id: RequestId) -> String {
+    let version = refusal.message.contains("protocol version");
+    let spoken: Vec<&str> = VERSIONS.iter().map(|known| known.as_str()).collect();
+    let data = serde_json::json!({"code": refusal.code, "request_id": request_id, "supported": version.then_some(spoken)});
+    let code = if version { -32022 } else { -32600 };
+    serde_json::json!({"jsonrpc": "2.0", "id": null, "error": {"code": code, "message": refusal.message, "data": data}}).to_string()
+}
+
 fn stamp(response: &mut Response, request_id: RequestId) {
     if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
         response.headers_mut().insert("x-request-id", value);
     }
 }
 
-fn bearer(value: &HeaderValue) -> Option<Secret> {
-    let text = value.to_str().ok()?;
-    let (scheme, token) = text.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| Secret::from(token.to_owned()))
+/// Takes the bearer token out of the headers. Two of them are no token (RFC 6750 §3.1).
+fn bearer(headers: &mut HeaderMap) -> Result<Option<Secret>, Refusal> {
+    let several = headers.get_all(header::AUTHORIZATION).iter().count() > 1;
+    let value = headers.remove(header::AUTHORIZATION);
+    if several {
+        return Err(Refusal::new(Code::TokenInvalid, "the request carries more than one Authorization header"));
+    }
+    let token = value.as_ref().and_then(|value| value.to_str().ok()).and_then(|text| text.split_once(' '));
+    let token = token.filter(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty());
+    Ok(token.map(|(_, token)| Secret::from(token.trim().to_owned())))
+}
+
+/// The revision that the request claims, if we do not speak it. rmcp lets revisions pass that it knows and we do not.
+fn foreign_version(headers: &HeaderMap) -> Option<String> {
+    let version = headers.get("mcp-protocol-version")?.to_str().unwrap_or("?");
+    (!VERSIONS.iter().any(|known| known.as_str() == version)).then(|| version.chars().take(32).collect())
 }
 
 /// The JSON-RPC method, for the entry only: rmcp reads the message itself.

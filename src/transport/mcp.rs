@@ -27,6 +27,10 @@ use crate::model::refusal::{Failure, Refusal};
 /// The scheme of links to exported files.
 const EXPORT_SCHEME: &str = "pgteller://exports/";
 
+/// The revisions that are spoken.
+pub const VERSIONS: &[ProtocolVersion] =
+    &[ProtocolVersion::V_2025_06_18, ProtocolVersion::V_2025_11_25, ProtocolVersion::V_2026_07_28];
+
 /// How long clients may keep the tool list.
 const LIST_TTL_MS: u64 = 60_000;
 
@@ -109,8 +113,6 @@ impl ServerHandler for Mcp {
     }
 
     fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
-        const VERSIONS: &[ProtocolVersion] =
-            &[ProtocolVersion::V_2025_06_18, ProtocolVersion::V_2025_11_25, ProtocolVersion::V_2026_07_28];
         Cow::Borrowed(VERSIONS)
     }
 
@@ -165,7 +167,8 @@ impl ServerHandler for Mcp {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let unknown = || ErrorData::invalid_params("resource not found", None);
+        let uri = request.uri.clone();
+        let unknown = || ErrorData::invalid_params("resource not found", Some(json!({"uri": uri})));
         let id: ExportId = request.uri.strip_prefix(EXPORT_SCHEME).and_then(|id| id.parse().ok()).ok_or_else(unknown)?;
         let reply = self.serve(Ok(Call::ReadExport(id)), &context).await?;
         match reply.outcome {

@@ -106,7 +106,9 @@ impl Parameter {
         let mut schema = json!({"type": self.kind, "description": self.description});
         if let Value::Object(object) = &mut schema {
             if let Some(items) = &self.items {
-                object.insert("items".to_owned(), json!({"type": items}));
+                // `anyOf` is what every client's schema dialect understands.
+                let kinds: Vec<Value> = items.iter().map(|kind| json!({"type": kind})).collect();
+                object.insert("items".to_owned(), json!({"anyOf": kinds}));
             }
             if let Some(values) = &self.values {
                 object.insert("enum".to_owned(), json!(values));
@@ -170,7 +172,7 @@ pub fn call(name: &str, arguments: Option<JsonObject>) -> Option<Result<Call, Re
 }
 
 fn read<T: serde::de::DeserializeOwned>(arguments: Value) -> Result<T, Refusal> {
-    // The reader's words name argument names and types, never a value.
+    // The reader's words name argument names, types and the agent's own values.
     serde_json::from_value(arguments).map_err(|error| {
         let text = error.to_string();
         invalid(text.split(", expected").next().unwrap_or("the arguments are not of the tool's schema"))

@@ -14,6 +14,7 @@ async fn shop() -> (TestDatabase, Served) {
         policy: &policy,
         agent: "support-bot",
         purpose: "ticket",
+        policy_keys: "",
         more: "",
         database_keys: "environment = \"demo\"\nsearch_path = [\"sales\", \"hr\"]",
     }

@@ -31,7 +31,15 @@ async fn database() -> TestDatabase {
 }
 
 fn configured<'a>(database: &'a TestDatabase, purpose: &'a str) -> Configured<'a> {
-    Configured { database, policy: POLICY, agent: "bot", purpose, more: "", database_keys: "search_path = [\"app\"]" }
+    Configured {
+        database,
+        policy: POLICY,
+        agent: "bot",
+        purpose,
+        policy_keys: "",
+        more: "",
+        database_keys: "search_path = [\"app\"]",
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

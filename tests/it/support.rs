@@ -3,6 +3,7 @@
 pub mod client;
 pub mod database;
 pub mod server;
+pub mod tokens;
 
 use std::path::PathBuf;
 

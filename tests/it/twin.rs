@@ -192,7 +192,8 @@ async fn serve(database: &TestDatabase, schema: &str, policy: &str) -> Served {
         .unwrap();
     let ids: Vec<String> = indexes.iter().map(|row| row.get(0)).collect();
     let keys = format!("search_path = [\"{schema}\"]\nacknowledge = {}", json!(ids));
-    let configured = Configured { database, policy, agent: "twin", purpose: "twin", more: "", database_keys: &keys };
+    let configured =
+        Configured { database, policy, agent: "twin", purpose: "twin", policy_keys: "", more: "", database_keys: &keys };
     let served = configured.serve().await;
     let opened = served.query("select 1").await;
     assert!(opened.get("rows").is_some(), "{opened}");

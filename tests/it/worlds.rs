@@ -47,6 +47,7 @@ impl World {
             policy: &policy,
             agent: "probe",
             purpose: "two-worlds",
+            policy_keys: "",
             more: "",
             database_keys: keys,
         };

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::database::admin;
 use crate::database::role::scram_verifier;
 use crate::model::names::InstallationId;
-use crate::profile::setup::{InstallationRoles, grants, script};
+use crate::profile::setup::{InstallationRoles, script};
 use crate::secret::Secret;
 use crate::settings::{Host, Target};
 
@@ -38,8 +38,8 @@ impl Shop {
         let id = InstallationId(clock.random_hex::<4>());
         let password = clock.random_hex::<32>();
         let verifier = scram_verifier(&password, &clock.random::<16>());
-        client.batch_execute(&script(&id, &verifier)).await.context("running the set-up")?;
-        client.batch_execute(&grants(&id, &["sales".to_owned(), "hr".to_owned()])).await?;
+        let schemas = ["sales".to_owned(), "hr".to_owned()];
+        client.batch_execute(&script(&id, &verifier, &schemas)).await.context("running the set-up")?;
         let directory = cluster.directory().join("gateway");
         std::fs::create_dir(&directory)?;
         write_private(&directory.join("policy.yaml"), POLICY)?;

@@ -6,7 +6,7 @@ use pgteller::cli::throwaway::Cluster;
 use pgteller::clock::Clock;
 use pgteller::database::role::scram_verifier;
 use pgteller::model::names::InstallationId;
-use pgteller::profile::setup::{InstallationRoles, grants, script};
+use pgteller::profile::setup::{InstallationRoles, script};
 use tokio_postgres::{Client, NoTls};
 
 static CLUSTER: OnceLock<Cluster> = OnceLock::new();
@@ -77,9 +77,8 @@ impl TestDatabase {
     /// Runs the set-up.
     pub async fn set_up(&self, schemas: &[&str]) {
         let verifier = scram_verifier(&self.password, &Clock::system().random::<16>());
-        self.owner.batch_execute(&script(&self.installation, &verifier)).await.expect("the set-up script");
         let schemas: Vec<String> = schemas.iter().map(|&schema| schema.to_owned()).collect();
-        self.owner.batch_execute(&grants(&self.installation, &schemas)).await.expect("the grants");
+        self.owner.batch_execute(&script(&self.installation, &verifier, &schemas)).await.expect("the set-up script");
     }
 
     /// The gateway's URL.

@@ -14,8 +14,6 @@ use super::TestDatabase;
 
 /// A running server.
 pub struct Served {
-    /// Its parts.
-    pub server: Arc<Server>,
     /// Its directory: configuration, log, exports.
     pub directory: tempfile::TempDir,
     /// Where it listens.
@@ -39,6 +37,8 @@ pub struct Configured<'a> {
     pub purpose: &'a str,
     /// More TOML at the end of the file, for instance `[identity.x]`.
     pub more: &'a str,
+    /// More keys of `[policy]`.
+    pub policy_keys: &'a str,
     /// More keys of `[database.shop]`.
     pub database_keys: &'a str,
 }
@@ -58,7 +58,8 @@ impl Configured<'_> {
             )
         };
         let text = format!(
-            "[policy]\ndata = \"policy.yaml\"\n[storage]\ndir = \"data\"\ndurability = \"process\"\n{dev}\n[database.shop]\nurl = \"{}\"\npassword_file = \"password\"\n{}\n{}\n",
+            "[policy]\ndata = \"policy.yaml\"\n{}\n[storage]\ndir = \"data\"\ndurability = \"process\"\n{dev}\n[database.shop]\nurl = \"{}\"\npassword_file = \"password\"\n{}\n{}\n",
+            self.policy_keys,
             self.database.url(),
             self.database_keys,
             self.more
@@ -92,7 +93,7 @@ impl Served {
             let (server, stop, token) = (Arc::clone(&server), stop.clone(), Secret::from(token.clone()));
             async move { server.serve_http(listener, has_dev.then_some(&token), stop).await.expect("serving") }
         });
-        Self { server, directory, url, token, stop, running: Some(running), http: reqwest::Client::new() }
+        Self { directory, url, token, stop, running: Some(running), http: reqwest::Client::new() }
     }
 
     /// Calls a tool with `[dev]`'s token; gives the result's structured content, or the JSON-RPC error.
