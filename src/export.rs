@@ -38,13 +38,13 @@ struct Published {
     format: ExportFormat,
 }
 
+/// The whole principal: a token with other claims is somebody else.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Owner(String, String, String);
+struct Owner(String);
 
 impl Owner {
     fn of(principal: &Principal) -> Self {
-        let (issuer, subject, agent) = principal.tuple();
-        Self(issuer.to_owned(), subject.to_owned(), agent.to_owned())
+        Self(serde_json::to_string(principal).unwrap_or_default())
     }
 }
 

@@ -18,6 +18,15 @@ use crate::database::{DatabaseError, Governed, preflight, quote};
 
 /// Makes a role for one task, and its profile if nobody has built it yet.
 pub async fn open_role(governed: &Governed, compiled: &Compiled, until: Instant, clock: &Clock) -> Result<TaskRole, DatabaseError> {
+    governed.bounded(open_role_unbounded(governed, compiled, until, clock)).await
+}
+
+async fn open_role_unbounded(
+    governed: &Governed,
+    compiled: &Compiled,
+    until: Instant,
+    clock: &Clock,
+) -> Result<TaskRole, DatabaseError> {
     let mut guard = governed.announced().await?;
     let client = guard.client()?;
     let transaction = with_profile(client, governed, compiled).await?;
@@ -35,6 +44,10 @@ pub async fn open_role(governed: &Governed, compiled: &Compiled, until: Instant,
 
 /// Moves an open task to another profile in one transaction; its next statement sees the new one.
 pub async fn move_role(governed: &Governed, compiled: &Compiled, role: &str) -> Result<(), DatabaseError> {
+    governed.bounded(move_role_unbounded(governed, compiled, role)).await
+}
+
+async fn move_role_unbounded(governed: &Governed, compiled: &Compiled, role: &str) -> Result<(), DatabaseError> {
     let mut guard = governed.admin().await?;
     let client = guard.client()?;
     let transaction = with_profile(client, governed, compiled).await?;
@@ -120,6 +133,10 @@ async fn build(client: &mut Client, governed: &Governed, compiled: &Compiled) ->
 
 /// Drops the profiles that no task uses, whoever built them. Gives how many.
 pub async fn drop_unused(governed: &Governed) -> Result<usize, DatabaseError> {
+    governed.bounded(drop_unused_unbounded(governed)).await
+}
+
+async fn drop_unused_unbounded(governed: &Governed) -> Result<usize, DatabaseError> {
     let mut guard = governed.admin().await?;
     let client = guard.client()?;
     let looking = DatabaseError::admin("looking for unused profiles");
@@ -165,6 +182,10 @@ async fn drop_one(client: &mut Client, view_owner: &str, name: &str) -> Result<b
 
 /// Where each output column of a result may come from: view OID and column number to the relation's column.
 pub async fn view_columns(governed: &Governed, compiled: &Compiled) -> Result<compile::ViewColumns, DatabaseError> {
+    governed.bounded(view_columns_unbounded(governed, compiled)).await
+}
+
+async fn view_columns_unbounded(governed: &Governed, compiled: &Compiled) -> Result<compile::ViewColumns, DatabaseError> {
     let mut guard = governed.admin().await?;
     let rows = guard
         .client()?

@@ -8,7 +8,7 @@ mod run;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::{Clock, Instant};
 use crate::database::role::TaskRole;
@@ -17,7 +17,6 @@ use crate::database::{DatabaseError, Governed, sqlstate};
 use crate::model::decision::Limits;
 use crate::model::grants::{ColumnGrant, GrantSet};
 use crate::model::names::{DatabaseName, RoleName};
-use crate::model::principal::Principal;
 use crate::model::refusal::{Code, Failure, Fault, Refusal};
 use crate::model::snapshot::Snapshot;
 use crate::model::statement::Statement;
@@ -33,8 +32,8 @@ const SESSIONS_PER_TASK: usize = 2;
 /// What a task may see, compiled against one reading of the schema.
 #[derive(Debug)]
 pub struct Rights {
-    /// To whom: another token of the same task may say other things of its bearer.
-    pub principal: Principal,
+    /// Newer rights have a higher one: a call that read older rights never takes a task back to them.
+    pub sequence: u64,
     /// What policy granted.
     pub grants: GrantSet,
     /// The names it compiles to.
@@ -49,7 +48,7 @@ pub struct TaskSessions {
     governed: Arc<Governed>,
     clock: Clock,
     until: Instant,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
     inner: Mutex<Inner>,
 }
 
@@ -57,6 +56,7 @@ pub struct TaskSessions {
 struct Inner {
     role: Option<OpenRole>,
     idle: Vec<Wire>,
+    sequence: u64,
     closed: bool,
 }
 
@@ -102,17 +102,17 @@ impl Ready {
 }
 
 /// A session taken for one statement, with everything that its answer needs.
-struct Leased<'a> {
+struct Leased {
     wire: Wire,
     role: Arc<TaskRole>,
     views: Arc<ViewColumns>,
-    _slot: SemaphorePermit<'a>,
+    slot: OwnedSemaphorePermit,
 }
 
 impl TaskSessions {
     /// Nothing yet; `until` is the task's end.
     pub fn new(governed: Arc<Governed>, clock: Clock, until: Instant) -> Self {
-        Self { governed, clock, until, slots: Semaphore::new(SESSIONS_PER_TASK), inner: Mutex::default() }
+        Self { governed, clock, until, slots: Arc::new(Semaphore::new(SESSIONS_PER_TASK)), inner: Mutex::default() }
     }
 
     /// Readies a statement. From a tree: no I/O. (Plan mode will parse under the task role here.)
@@ -122,8 +122,8 @@ impl TaskSessions {
     }
 
     /// Takes a session, waiting for one at most `patience`.
-    async fn lease(&self, rights: &Rights, patience: Duration) -> Result<Leased<'_>, Failure> {
-        let slot = tokio::time::timeout(patience, self.slots.acquire())
+    async fn lease(&self, rights: &Rights, patience: Duration) -> Result<Leased, Failure> {
+        let slot = tokio::time::timeout(patience, Arc::clone(&self.slots).acquire_owned())
             .await
             .map_err(|_| {
                 Refusal::new(Code::Busy, "other statements of this task kept its sessions busy")
@@ -131,13 +131,13 @@ impl TaskSessions {
             })?
             .map_err(|_| closed())?;
         for attempt in 0..2 {
-            let (role, views, idle) = self.open(&rights.compiled).await?;
+            let (role, views, idle) = self.open(rights).await?;
             if let Some(wire) = idle {
-                return Ok(Leased { wire, role, views, _slot: slot });
+                return Ok(Leased { wire, role, views, slot });
             }
             let timezone = self.governed.timezone.as_deref();
             match Wire::connect(&self.governed.target, role.name.as_str(), &role.password, timezone).await {
-                Ok(wire) => return Ok(Leased { wire, role, views, _slot: slot }),
+                Ok(wire) => return Ok(Leased { wire, role, views, slot }),
                 Err(WireError::Server(error)) if attempt == 0 && sqlstate::role_is_gone(&error.sqlstate) => {
                     // Somebody dropped it (a restored database, an administrator): the task gets a new one.
                     self.inner.lock().await.role = None;
@@ -164,11 +164,16 @@ impl TaskSessions {
     }
 
     /// The task's role on the profile of its present rights, and an idle session if there is one.
-    async fn open(&self, compiled: &Compiled) -> Result<(Arc<TaskRole>, Arc<ViewColumns>, Option<Wire>), Failure> {
+    async fn open(&self, rights: &Rights) -> Result<(Arc<TaskRole>, Arc<ViewColumns>, Option<Wire>), Failure> {
+        let compiled = &rights.compiled;
         let mut inner = self.inner.lock().await;
         if inner.closed {
             return Err(closed().into());
         }
+        if rights.sequence < inner.sequence {
+            return Err(Refusal::new(Code::Busy, "the task's rights changed while the call came in").hint("send it again").into());
+        }
+        inner.sequence = rights.sequence;
         let current = inner.role.as_ref().is_some_and(|open| open.profile == compiled.role && open.params == compiled.params);
         if !current {
             let role = match inner.role.take() {

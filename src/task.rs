@@ -26,22 +26,31 @@ use crate::sessions::{Rights, TaskSessions, stopped, unavailable};
 /// Longest that a closed task is remembered when its token names no end.
 const REMEMBER_SECONDS: u64 = 24 * 60 * 60;
 
-/// What makes two requests belong to one task.
+/// What makes two requests belong to one task: all that `access` sees of the caller and of what it is for.
+/// Two tokens of one subject that differ in a claim never share rights, a role or a session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct TaskKey {
+    /// The whole principal: issuer, subject, agent, scopes, groups, claims.
+    principal: String,
+    database: DatabaseName,
+    named: Option<Named>,
+}
+
+/// A task as its orchestrator names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Named {
+    id: String,
+    purpose: String,
+}
+
+/// What stays closed: a task of this id, whatever else a later token says.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct ClosedKey {
     issuer: String,
     subject: String,
     agent: String,
     database: DatabaseName,
-    named: Named,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Named {
-    /// By the token (or `[dev]`).
-    External(String),
-    /// By nobody: one per principal, scopes and database.
-    Ambient(Vec<String>),
+    id: String,
 }
 
 /// An open task.
@@ -53,6 +62,7 @@ pub struct Task {
     pub expires_at: Instant,
     /// Its role and sessions, made when needed.
     pub sessions: TaskSessions,
+    closed_key: Option<ClosedKey>,
     rights: RwLock<Arc<Rights>>,
     statements: AtomicU64,
     rows: AtomicU64,
@@ -89,13 +99,15 @@ pub struct Tasks {
     clock: Clock,
     ambient_purpose: String,
     open: Mutex<HashMap<TaskKey, Arc<Task>>>,
-    closed: Mutex<HashMap<TaskKey, Instant>>,
+    closed: Mutex<HashMap<ClosedKey, Instant>>,
+    /// Tells newer rights from older ones.
+    sequence: AtomicU64,
 }
 
 impl Tasks {
     /// None yet.
     pub fn new(policy: Arc<Policy>, clock: Clock, ambient_purpose: String) -> Self {
-        Self { policy, clock, ambient_purpose, open: Mutex::default(), closed: Mutex::default() }
+        Self { policy, clock, ambient_purpose, open: Mutex::default(), closed: Mutex::default(), sequence: AtomicU64::new(0) }
     }
 
     /// The task of a request: found, opened, or refused.
@@ -108,31 +120,36 @@ impl Tasks {
         let key = key(who, database.name());
         let mut open = self.open.lock().await;
         if let Some(task) = open.get(&key).cloned() {
-            if self.clock.now() < task.expires_at {
-                return match self.refresh(&task, &who.principal, &governed, snapshot).await {
-                    Ok(()) => Ok(task),
-                    Err(failure) => {
-                        open.remove(&key);
-                        drop(open);
-                        task.sessions.close().await;
-                        Err(failure)
-                    }
-                };
+            let alive = self.clock.now() < task.expires_at;
+            let refreshed = if alive { self.refresh(&task, &who.principal, &governed, snapshot.clone()).await } else { Ok(()) };
+            if alive && refreshed.is_ok() {
+                return Ok(task);
             }
             open.remove(&key);
-            task.sessions.close().await;
-            if let Named::External(_) = key.named {
-                let until = who.expires_at.unwrap_or_else(|| self.clock.now().plus_seconds(REMEMBER_SECONDS));
-                self.closed.lock().await.insert(key.clone(), until);
+            if !alive {
+                self.remember_closed(&task, who.expires_at).await;
             }
+            // Whoever waits for this task's end, nobody else does: a database that hangs must not stop the others.
+            drop(open);
+            task.sessions.close().await;
+            refreshed?;
+            open = self.open.lock().await;
         }
-        self.refuse_closed(&key).await?;
+        if let Some(closed) = closed_key(who, database.name()) {
+            self.refuse_closed(&closed).await?;
+        }
         let task = Arc::new(self.open_task(who, governed, snapshot).await?);
-        open.insert(key, Arc::clone(&task));
-        Ok(task)
+        Ok(Arc::clone(open.entry(key).or_insert(task)))
     }
 
-    async fn refuse_closed(&self, key: &TaskKey) -> Result<(), Refusal> {
+    async fn remember_closed(&self, task: &Task, token_ends: Option<Instant>) {
+        if let Some(key) = &task.closed_key {
+            let until = token_ends.unwrap_or_else(|| self.clock.now().plus_seconds(REMEMBER_SECONDS));
+            self.closed.lock().await.insert(key.clone(), until);
+        }
+    }
+
+    async fn refuse_closed(&self, key: &ClosedKey) -> Result<(), Refusal> {
         let mut closed = self.closed.lock().await;
         let now = self.clock.now();
         closed.retain(|_, until| *until > now);
@@ -154,6 +171,7 @@ impl Tasks {
         let by_policy = now.plus_seconds(ttl);
         let expires_at = who.expires_at.map_or(by_policy, |token| token.min(by_policy));
         Ok(Task {
+            closed_key: closed_key(who, &governed.name),
             sessions: TaskSessions::new(governed, self.clock.clone(), expires_at),
             facts,
             expires_at,
@@ -163,7 +181,7 @@ impl Tasks {
         })
     }
 
-    /// Asks `access` again if the schema moved, or the bearer's claims did. A change never ends the task; a denial does.
+    /// Asks `access` again if the schema moved. A change never ends the task; a denial does.
     async fn refresh(
         &self,
         task: &Task,
@@ -171,8 +189,7 @@ impl Tasks {
         governed: &Governed,
         snapshot: Arc<Snapshot>,
     ) -> Result<(), Failure> {
-        let rights = task.rights().await;
-        if rights.snapshot.generation == snapshot.generation && rights.principal == *principal {
+        if task.rights().await.snapshot.generation == snapshot.generation {
             return Ok(());
         }
         let (rights, _) = self.ask(principal, &task.facts, governed, snapshot).await?;
@@ -208,48 +225,59 @@ impl Tasks {
             Refusal::new(Code::PolicyDenied, "policy does not allow this task")
         })?;
         let compiled = compile(&grants, &snapshot, &governed.installation);
-        Ok((Rights { principal: principal.clone(), grants, compiled, snapshot }, ttl))
+        let sequence = self.sequence.fetch_add(1, Ordering::SeqCst);
+        Ok((Rights { sequence, grants, compiled, snapshot }, ttl))
     }
 
     /// Closes tasks whose time is over.
     pub async fn close_expired(&self) {
         let now = self.clock.now();
-        let ended: Vec<(TaskKey, Arc<Task>)> = {
+        let ended: Vec<Arc<Task>> = {
             let mut open = self.open.lock().await;
-            let ended =
-                open.iter().filter(|(_, task)| task.expires_at <= now).map(|(key, task)| (key.clone(), Arc::clone(task))).collect();
+            let ended = open.values().filter(|task| task.expires_at <= now).map(Arc::clone).collect();
             open.retain(|_, task| task.expires_at > now);
             ended
         };
-        for (key, task) in ended {
-            task.sessions.close().await;
-            if let Named::External(_) = key.named {
-                self.closed.lock().await.insert(key, now.plus_seconds(REMEMBER_SECONDS));
-            }
+        for task in &ended {
+            self.remember_closed(task, None).await;
         }
+        close(ended).await;
     }
 
     /// Closes every task; at shutdown.
     pub async fn close_all(&self) {
-        let tasks: Vec<Arc<Task>> = self.open.lock().await.drain().map(|(_, task)| task).collect();
-        for task in tasks {
-            task.sessions.close().await;
-        }
+        let tasks = self.open.lock().await.drain().map(|(_, task)| task).collect();
+        close(tasks).await;
     }
 }
 
+/// Closes tasks side by side: one database that hangs delays its own tasks only.
+async fn close(tasks: Vec<Arc<Task>>) {
+    let mut closing = tokio::task::JoinSet::new();
+    for task in tasks {
+        closing.spawn(async move { task.sessions.close().await });
+    }
+    closing.join_all().await;
+}
+
 fn key(who: &Authenticated, database: &DatabaseName) -> TaskKey {
-    let (issuer, subject, agent) = who.principal.tuple();
     TaskKey {
+        principal: serde_json::to_string(&who.principal).unwrap_or_default(),
+        database: database.clone(),
+        named: who.task.as_ref().map(|claim| Named { id: claim.external_id.clone(), purpose: claim.purpose.clone() }),
+    }
+}
+
+fn closed_key(who: &Authenticated, database: &DatabaseName) -> Option<ClosedKey> {
+    let (issuer, subject, agent) = who.principal.tuple();
+    let claim = who.task.as_ref()?;
+    Some(ClosedKey {
         issuer: issuer.to_owned(),
         subject: subject.to_owned(),
         agent: agent.to_owned(),
         database: database.clone(),
-        named: match &who.task {
-            Some(claim) => Named::External(claim.external_id.clone()),
-            None => Named::Ambient(who.principal.scopes.clone()),
-        },
-    }
+        id: claim.external_id.clone(),
+    })
 }
 
 fn denied(violations: &[crate::model::decision::Violation]) -> Refusal {

@@ -3,6 +3,7 @@
 //! Takes a target and the gateway login's password, gives one connection that is opened when needed and opened again when it broke.
 //! Never runs a statement of an agent. Whoever holds the guard has the connection to itself.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
@@ -13,9 +14,9 @@ use super::target::{CONNECT_TIMEOUT, Host, Target};
 use crate::secret::{ExposeSecret, Secret};
 
 /// How long a caller waits for the connection, and a statement of ours may take.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
-const SESSION: &str = "SET search_path = pg_catalog, pg_temp; SET statement_timeout = '30s'; SET lock_timeout = '2s'; \
+const SESSION: &str = "SET search_path = pg_catalog, pg_temp; SET statement_timeout = '15s'; SET lock_timeout = '2s'; \
      SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET idle_in_transaction_session_timeout = '60s'";
 
 /// The gateway's own connection to one database.
@@ -25,6 +26,8 @@ pub struct Admin {
     login: String,
     password: Secret,
     connection: Mutex<Option<Client>>,
+    /// Set when work on the connection was given up in the middle: it is opened anew.
+    suspect: AtomicBool,
 }
 
 /// The connection, to itself until dropped.
@@ -48,7 +51,7 @@ impl AdminGuard<'_> {
 impl Admin {
     /// Prepares; connects later.
     pub fn new(target: Target, login: String, password: Secret) -> Self {
-        Self { target, login, password, connection: Mutex::new(None) }
+        Self { target, login, password, connection: Mutex::new(None), suspect: AtomicBool::new(false) }
     }
 
     /// The login's name.
@@ -65,12 +68,21 @@ impl Admin {
     pub async fn lock(&self) -> Result<AdminGuard<'_>, DatabaseError> {
         let mut slot =
             tokio::time::timeout(PATIENCE, self.connection.lock()).await.map_err(|_| DatabaseError::Slow(PATIENCE.as_secs()))?;
-        let fresh = slot.as_ref().is_none_or(Client::is_closed);
+        let suspect = self.suspect.swap(false, Ordering::SeqCst);
+        let fresh = suspect || slot.as_ref().is_none_or(Client::is_closed);
         if fresh {
             *slot = None;
             *slot = Some(self.connect().await?);
         }
         Ok(AdminGuard { slot, fresh })
+    }
+
+    /// Does some work on the connection within our patience. A server that accepts and never answers must not hold anybody.
+    pub async fn bounded<T>(&self, work: impl Future<Output = Result<T, DatabaseError>>) -> Result<T, DatabaseError> {
+        tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| {
+            self.suspect.store(true, Ordering::SeqCst);
+            Err(DatabaseError::Slow(PATIENCE.as_secs()))
+        })
     }
 
     /// Closes the connection.

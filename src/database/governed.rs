@@ -237,6 +237,11 @@ impl Governed {
         Ok(guard)
     }
 
+    /// Does some work on the gateway's connection within our patience.
+    pub async fn bounded<T>(&self, work: impl Future<Output = Result<T, DatabaseError>>) -> Result<T, DatabaseError> {
+        self.admin.bounded(work).await
+    }
+
     /// What we know of the schema, asked anew every few seconds.
     pub async fn snapshot(&self) -> Arc<Snapshot> {
         {
@@ -253,6 +258,10 @@ impl Governed {
 
     /// Reads the schema again if it changed; after errors that say it may have.
     pub async fn refresh(&self) -> Result<(), DatabaseError> {
+        self.bounded(self.read_again()).await
+    }
+
+    async fn read_again(&self) -> Result<(), DatabaseError> {
         let mut known = self.known.write().await;
         known.checked = tokio::time::Instant::now();
         let mut guard = self.admin().await?;
@@ -268,22 +277,29 @@ impl Governed {
 
     /// Closes a task's role: at once for its next statement, and for good.
     pub async fn close_role(&self, name: &str) -> Result<(), DatabaseError> {
-        let mut guard = self.admin().await?;
-        role::close(guard.client()?, name).await
+        self.bounded(async {
+            let mut guard = self.admin().await?;
+            role::close(guard.client()?, name).await
+        })
+        .await
     }
 
     /// Closes what dead processes left.
     pub async fn sweep(&self) -> Result<usize, DatabaseError> {
-        let mut guard = self.admin().await?;
-        role::sweep(guard.client()?, &self.installation).await
+        self.bounded(async {
+            let mut guard = self.admin().await?;
+            role::sweep(guard.client()?, &self.installation).await
+        })
+        .await
     }
 
     /// Forgets this process and closes the gateway's connection.
     pub async fn leave(&self) -> Result<(), DatabaseError> {
-        {
+        self.bounded(async {
             let mut guard = self.admin().await?;
-            role::unregister(guard.client()?, &self.instance).await?;
-        }
+            role::unregister(guard.client()?, &self.instance).await
+        })
+        .await?;
         self.admin.close().await;
         Ok(())
     }

@@ -15,6 +15,9 @@ use crate::model::call::Truncation;
 use crate::model::decision::Limits;
 use crate::model::text::is_hidden;
 
+/// Deepest nesting of a JSON value; readers stop at 128, and the answer around it has some levels of its own.
+const MAX_JSON_DEPTH: usize = 100;
+
 /// How a column's text becomes JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CellKind {
@@ -58,12 +61,17 @@ impl CellKind {
         match self {
             Self::Bool => json.push_str(if text == "t" { "true" } else { "false" }),
             Self::Number => json.push_str(text),
-            Self::BigInt if text.parse::<i64>().is_ok_and(|value| value.unsigned_abs() < 1 << 53) => json.push_str(text),
-            Self::Float if text.parse::<f64>().is_ok_and(f64::is_finite) => json.push_str(text),
+            Self::BigInt if serde_json::from_str::<i64>(text).is_ok_and(|value| value.unsigned_abs() < 1 << 53) => {
+                json.push_str(text)
+            }
+            Self::Float if serde_json::from_str::<f64>(text).is_ok_and(f64::is_finite) => json.push_str(text),
             Self::Json => append_json(text, json, escaped),
             Self::Array(element) => {
                 let begin = json.len();
-                if append_array(element, text, json, escaped).is_none() {
+                // PostgreSQL's array text always comes out as JSON; whatever does not is no array.
+                let array = append_array(element, text, json, escaped);
+                let sound = json.get(begin..).is_some_and(|array| serde_json::from_str::<serde::de::IgnoredAny>(array).is_ok());
+                if array.is_none() || !sound {
                     json.truncate(begin);
                     append_string(text, json, escaped);
                 }
@@ -118,7 +126,7 @@ pub fn append_string(text: &str, json: &mut String, escaped: &mut u64) {
 
 /// Appends JSON on one line. What a JSON reader would refuse (depth, numbers out of range) becomes a string.
 fn append_json(text: &str, json: &mut String, escaped: &mut u64) {
-    if serde_json::from_str::<serde_json::Value>(text).is_err() {
+    if depth(text) > MAX_JSON_DEPTH || serde_json::from_str::<serde_json::Value>(text).is_err() {
         return append_string(text, json, escaped);
     }
     let mut rest = text;
@@ -146,6 +154,25 @@ fn append_json(text: &str, json: &mut String, escaped: &mut u64) {
         }
         rest = rest.get(char.len_utf8()..).unwrap_or("");
     }
+}
+
+/// How deep brackets outside strings nest.
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0_usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => {
+                depth = depth.saturating_add(1);
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// A `\uXXXX` of a hidden character at the beginning of JSON text.

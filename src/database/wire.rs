@@ -113,6 +113,21 @@ impl Wire {
         self.health == Health::Clean
     }
 
+    /// Says goodbye and waits, not for long, until the server closed the connection.
+    pub async fn close(mut self) {
+        use tokio::io::AsyncReadExt;
+        self.outgoing.clear();
+        postgres_protocol::message::frontend::terminate(&mut self.outgoing);
+        let goodbye = async {
+            self.flush().await?;
+            let mut rest = [0_u8; 8192];
+            while self.stream.read(&mut rest).await.map_err(WireError::Io)? > 0 {}
+            Ok::<(), WireError>(())
+        };
+        // Whatever goes wrong here, the socket is closed next.
+        let _ = tokio::time::timeout(super::target::CONNECT_TIMEOUT, goodbye).await;
+    }
+
     /// Where to send a cancel for what this session runs.
     pub fn canceller(&self) -> Canceller {
         Canceller { target: self.target.clone(), process_id: self.process_id, secret_key: self.secret_key }

@@ -3,11 +3,11 @@
 //! Takes a file or a URL, gives keys by `kid`. Keys are kept; an unknown `kid` reads them again, but at most every 30 seconds, and keys that
 //! were good stay good while their source is down. Never follows a redirect, never reads more than 256 KiB.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::IdentityError;
@@ -27,6 +27,8 @@ const MAX_BYTES: usize = 256 * 1024;
 pub struct Keys {
     source: JwksSource,
     known: Mutex<Known>,
+    /// Held by the one who reads the keys again.
+    reading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -36,35 +38,61 @@ struct Known {
     read: Option<Instant>,
 }
 
+/// How recent keys must be to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Freshness {
+    Recent,
+    Any,
+}
+
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Keys {
     /// Reads nothing yet.
     pub fn new(source: JwksSource) -> Self {
-        Self { source, known: Mutex::default() }
+        Self { source, known: Mutex::default(), reading: tokio::sync::Mutex::default() }
     }
 
     /// The key with this id that may be used with this algorithm. Without an id, the only such key.
+    /// A key that is known answers at once, whoever is reading the keys again meanwhile.
     pub async fn find(&self, key_id: Option<&str>, algorithm: Algorithm) -> Result<DecodingKey, IdentityError> {
-        let mut known = self.known.lock().await;
-        let old = known.read.is_none_or(|read| read.elapsed() > MAX_AGE);
-        let found = known.keys.as_ref().and_then(|keys| pick(keys, key_id, algorithm));
-        let may_try = known.tried.is_none_or(|tried| tried.elapsed() > FLOOR);
-        if let Some(key) = found.filter(|_| !old || !may_try) {
+        if let Some(key) = self.known_key(key_id, algorithm, Freshness::Recent) {
             return Ok(key);
         }
-        if may_try {
-            known.tried = Some(Instant::now());
+        let reading = self.reading.lock().await;
+        if let Some(key) = self.known_key(key_id, algorithm, Freshness::Recent) {
+            return Ok(key);
+        }
+        if self.may_read_again() {
             match self.fetch().await {
                 Ok(keys) => {
-                    known.keys = Some(keys);
-                    known.read = Some(Instant::now());
+                    *lock(&self.known) = Known { keys: Some(keys), tried: Some(Instant::now()), read: Some(Instant::now()) }
                 }
                 Err(why) => tracing::warn!(source = ?self.source, why, "an issuer's keys cannot be read; those known stay"),
             }
         }
-        match &known.keys {
-            None => Err(IdentityError::Keys),
-            Some(keys) => pick(keys, key_id, algorithm).ok_or(IdentityError::Key),
+        drop(reading);
+        let none = lock(&self.known).keys.is_none();
+        self.known_key(key_id, algorithm, Freshness::Any).ok_or(if none { IdentityError::Keys } else { IdentityError::Key })
+    }
+
+    fn known_key(&self, key_id: Option<&str>, algorithm: Algorithm, freshness: Freshness) -> Option<DecodingKey> {
+        let known = lock(&self.known);
+        let recent =
+            known.read.is_some_and(|read| read.elapsed() <= MAX_AGE) || known.tried.is_some_and(|tried| tried.elapsed() <= FLOOR);
+        let keys = known.keys.as_ref().filter(|_| recent || freshness == Freshness::Any)?;
+        pick(keys, key_id, algorithm)
+    }
+
+    fn may_read_again(&self) -> bool {
+        let mut known = lock(&self.known);
+        let may = known.tried.is_none_or(|tried| tried.elapsed() > FLOOR);
+        if may {
+            known.tried = Some(Instant::now());
         }
+        may
     }
 
     async fn fetch(&self) -> Result<JwkSet, String> {

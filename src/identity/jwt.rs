@@ -40,7 +40,9 @@ pub fn unverified(token: &str) -> Result<Unverified, IdentityError> {
     if signature.is_empty() {
         return Err(IdentityError::Algorithm);
     }
-    if text(&header, "typ").is_some_and(|kind| FOREIGN_TYPES.contains(&kind.to_ascii_lowercase().as_str())) {
+    if text(&header, "typ")
+        .is_some_and(|kind| FOREIGN_TYPES.contains(&kind.to_ascii_lowercase().trim_start_matches("application/")))
+    {
         return Err(IdentityError::Claims("it is no access token"));
     }
     Ok(Unverified {

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::{Leased, Ready, Rights, TaskSessions, time_allowed, unavailable};
@@ -82,7 +83,7 @@ impl TaskSessions {
         let (ready, limits) = permitted.redeem();
         let allowed = time_allowed(&limits, self.until, &self.clock);
         let began = tokio::time::Instant::now();
-        let Leased { mut wire, role, views, _slot } = self.lease(&ready.rights, allowed).await?;
+        let Leased { mut wire, role, views, slot } = self.lease(&ready.rights, allowed).await?;
         let executed = |ended: &Ended, full: bool, pid: i32| Executed {
             more: ended.more,
             full,
@@ -100,7 +101,7 @@ impl TaskSessions {
                 Ok(executed(&ended, false, pid))
             }
             End::Done(Err(WireError::Stopped(SinkStop::Full))) => {
-                cancel(wire);
+                cancel(wire, slot);
                 Ok(executed(&Ended { more: true }, true, pid))
             }
             End::Done(Err(WireError::Server(error))) => {
@@ -109,15 +110,15 @@ impl TaskSessions {
                 Err(self.server_failure(&error, &ready, &comment))
             }
             End::Done(Err(error)) => {
-                cancel(wire);
+                cancel(wire, slot);
                 Err(self.wire_failure(error, &limits))
             }
             End::TimeOver => {
-                cancel(wire);
+                cancel(wire, slot);
                 Err(time_limit(&limits).into())
             }
             End::Cancelled => {
-                cancel(wire);
+                cancel(wire, slot);
                 Err(Refusal::new(Code::Cancelled, "the caller cancelled the request").into())
             }
         }
@@ -192,13 +193,14 @@ async fn run(
 }
 
 /// Cancels what a session may still run, and closes it: a late cancel would hit its next statement.
-fn cancel(wire: Wire) {
-    let canceller = wire.canceller();
-    drop(wire);
+/// The task's slot is free only when the backend is gone, because PostgreSQL counts it until then.
+fn cancel(wire: Wire, slot: OwnedSemaphorePermit) {
     tokio::spawn(async move {
-        if let Err(error) = canceller.cancel().await {
+        if let Err(error) = wire.canceller().cancel().await {
             tracing::debug!(%error, "a cancel could not be sent; the server's own timeout will end the statement");
         }
+        wire.close().await;
+        drop(slot);
     });
 }
 

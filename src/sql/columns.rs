@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Names;
+use super::functions::is_column_of;
 use super::walk::{Source, Walk};
 use crate::model::grants::RelationGrant;
 use crate::model::names::RelationName;
@@ -24,7 +25,7 @@ pub fn attribute(walk: &Walk, names: &Names<'_>) -> Result<Vec<RelationUse>, Ref
     let mut uses: BTreeMap<&RelationName, (BTreeSet<&str>, ColumnsFrom)> = BTreeMap::new();
     for source in &walk.sources {
         let Some(grant) = names.grants.relations.get(&source.relation) else { continue };
-        let (columns, from) = columns_of(source, grant, walk);
+        let (columns, from) = columns_of(source, grant, walk, names);
         let entry = uses.entry(&source.relation).or_insert((BTreeSet::new(), ColumnsFrom::Names));
         entry.0.extend(columns);
         if from == ColumnsFrom::All {
@@ -34,9 +35,10 @@ pub fn attribute(walk: &Walk, names: &Names<'_>) -> Result<Vec<RelationUse>, Ref
     Ok(uses.into_iter().map(|(relation, (columns, from))| relation_use(relation, columns, from, names)).collect())
 }
 
-fn columns_of<'a>(source: &Source, grant: &'a RelationGrant, walk: &Walk) -> (Vec<&'a str>, ColumnsFrom) {
+fn columns_of<'a>(source: &Source, grant: &'a RelationGrant, walk: &Walk, names: &Names<'_>) -> (Vec<&'a str>, ColumnsFrom) {
     let all = source.renamed
         || walk.natural
+        || is_called_whole(source, walk, names)
         || walk.starred.contains(&source.alias)
         || walk.starred.iter().any(|alias| !is_known(alias, walk))
         || walk.bare.contains(&source.alias)
@@ -53,6 +55,15 @@ fn columns_of<'a>(source: &Source, grant: &'a RelationGrant, walk: &Walk) -> (Ve
                 .any(|(qualifier, columns)| columns.contains(column) && (*qualifier == source.alias || !is_known(qualifier, walk)))
     };
     (grant.columns.keys().map(String::as_str).filter(|column| named(column)).collect(), ColumnsFrom::Names)
+}
+
+/// Whether `alias.f` may be a function over the whole row.
+fn is_called_whole(source: &Source, walk: &Walk, names: &Names<'_>) -> bool {
+    walk.dotted.iter().any(|(qualifier, name)| {
+        qualifier.as_ref().is_some_and(|qualifier| *qualifier == source.alias)
+            && !is_column_of(qualifier.as_deref(), name, walk, names)
+            && names.snapshot.functions.contains_key(name)
+    })
 }
 
 fn is_known(alias: &str, walk: &Walk) -> bool {

@@ -18,6 +18,7 @@ const HARMLESS_VOLATILE: &[&str] =
 /// Stable or immutable functions of `pg_catalog` that were measured as harmful (`reference/postgresql.md` §5), by prefix:
 /// SQL in strings and whole-database XML, XML parsers that cannot be interrupted, advisory locks, large objects, catalog and statistics.
 const DENIED_PREFIXES: &[&str] = &[
+    "fmgr_",
     "binary_upgrade_",
     "brin_",
     "currtid",
@@ -45,6 +46,10 @@ const DENIED_PREFIXES: &[&str] = &[
 /// The same by whole name.
 const DENIED: &[&str] = &[
     "array_fill",
+    "getpgusername",
+    "makeaclitem",
+    "oidvectortypes",
+    "satisfies_hash_partition",
     "col_description",
     "current_schema",
     "current_schemas",
@@ -113,7 +118,39 @@ pub fn judge(walk: &Walk, names: &Names<'_>) -> Result<Vec<String>, Refusal> {
             resolved.insert(format!("{}.{}", function.schema, called.name));
         }
     }
+    for (qualifier, name) in &walk.dotted {
+        if !is_column_of(qualifier.as_deref(), name, walk, names) {
+            resolved.extend(judge_attribute(name, &reachable, names)?);
+        }
+    }
     Ok(resolved.into_iter().collect())
+}
+
+/// `x.f` where `f` is no column of the relation `x` that we know: if a function has this name, PostgreSQL may call it.
+fn judge_attribute(name: &str, reachable: &BTreeSet<String>, names: &Names<'_>) -> Result<Vec<String>, Refusal> {
+    let called = Called { schema: None, name: name.to_owned() };
+    let mut found = Vec::new();
+    for function in candidates(&called, reachable, names) {
+        if !is_allowed(name, function, names) {
+            return Err(Refusal::new(
+                Code::FunctionNotAllowed,
+                format!("`{name}` after a dot may call a function that is not allowed"),
+            )
+            .hint("if it is a column of a sub-select, give it another name there"));
+        }
+        found.push(format!("{}.{name}", function.schema));
+    }
+    Ok(found)
+}
+
+/// Whether a name after a dot is certainly a column: of a relation under that alias.
+pub fn is_column_of(qualifier: Option<&str>, name: &str, walk: &Walk, names: &Names<'_>) -> bool {
+    let Some(qualifier) = qualifier else { return false };
+    let shadowed = walk.others.contains(qualifier);
+    let mut sources = walk.sources.iter().filter(|source| source.alias == qualifier).peekable();
+    !shadowed
+        && sources.peek().is_some()
+        && sources.all(|source| !source.renamed && names.grants.column(&source.relation, name).is_some())
 }
 
 /// The schemas that a task's search path reaches besides the profile's own: `pg_catalog` and those of granted extension types.

@@ -6,9 +6,9 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    AccessExpr, ArrayElemTypeDef, BinaryOperator, CeilFloorKind, DataType, DateTimeField, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, JsonTableColumn, NamedWindowExpr, ObjectName,
-    ObjectNamePart, Query, Select, SelectItem, TableAlias, TableFactor, TrimWhereField, WildcardAdditionalOptions, WindowType,
+    ArrayElemTypeDef, BinaryOperator, CeilFloorKind, DataType, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, JsonTableColumn, NamedWindowExpr, ObjectName, ObjectNamePart,
+    Query, Select, SelectItem, TableAlias, TableFactor, TrimWhereField, WildcardAdditionalOptions, WindowType,
     XmlTableColumnOption,
 };
 
@@ -228,12 +228,6 @@ pub fn hidden_functions(expr: &Expr) -> Hidden {
         }
         Expr::Cast { data_type, .. } => return check_type(data_type),
         Expr::TypedString(typed) => return check_type(&typed.data_type),
-        Expr::CompoundFieldAccess { access_chain, .. } => {
-            if access_chain.iter().any(|access| matches!(access, AccessExpr::Dot(Expr::Function(_)))) {
-                return refuse(not_understood(Unproved("a function stands after a dot")));
-            }
-            Vec::new()
-        }
         Expr::MatchAgainst { .. }
         | Expr::Prefixed { .. }
         | Expr::Convert { .. }
@@ -253,6 +247,40 @@ pub fn hidden_functions(expr: &Expr) -> Hidden {
     Hidden::Continue(found)
 }
 
+/// Types of columns that FROM items declare: they are casts.
+pub fn check_column_types(factor: &TableFactor) -> ControlFlow<Box<Refusal>> {
+    let alias = match factor {
+        TableFactor::Table { alias, .. }
+        | TableFactor::Function { alias, .. }
+        | TableFactor::Derived { alias, .. }
+        | TableFactor::UNNEST { alias, .. }
+        | TableFactor::NestedJoin { alias, .. }
+        | TableFactor::JsonTable { alias, .. }
+        | TableFactor::XmlTable { alias, .. } => alias.as_ref(),
+        _ => None,
+    };
+    for kind in alias.iter().flat_map(|alias| &alias.columns).filter_map(|column| column.data_type.as_ref()) {
+        check_type(kind)?;
+    }
+    if let TableFactor::JsonTable { columns, .. } = factor {
+        check_json_columns(columns)?;
+    }
+    ControlFlow::Continue(())
+}
+
+fn check_json_columns(columns: &[JsonTableColumn]) -> ControlFlow<Box<Refusal>> {
+    for column in columns {
+        match column {
+            JsonTableColumn::Named(named) => {
+                check_type(&named.r#type)?;
+            }
+            JsonTableColumn::Nested(nested) => check_json_columns(&nested.columns)?,
+            JsonTableColumn::ForOrdinality(_) => {}
+        }
+    }
+    ControlFlow::Continue(())
+}
+
 fn refuse(refusal: Refusal) -> Hidden {
     Hidden::Break(Box::new(refusal))
 }
@@ -270,6 +298,9 @@ fn check_type(data_type: &DataType) -> Hidden {
                 .collect();
             match parts.as_slice() {
                 [name] | [_, name] if name.starts_with("reg") => refuse(names_catalog()),
+                [name] | [_, name] if matches!(name.as_str(), "xml" | "aclitem") => {
+                    refuse(Refusal::new(Code::FunctionNotAllowed, format!("the type `{name}` cannot be cast to")))
+                }
                 [schema, name] if schema != "pg_catalog" => refuse(
                     Refusal::new(Code::FunctionNotAllowed, format!("the type `{schema}.{name}` cannot be named"))
                         .hint("drop the cast: a plain string literal becomes the column's type by itself"),
@@ -283,6 +314,9 @@ fn check_type(data_type: &DataType) -> Hidden {
             | ArrayElemTypeDef::Parenthesis(inner)
             | ArrayElemTypeDef::Qualified(inner, _),
         ) => check_type(inner),
+        other if other.to_string().eq_ignore_ascii_case("xml") => {
+            refuse(Refusal::new(Code::FunctionNotAllowed, "the type `xml` cannot be cast to"))
+        }
         _ => Hidden::Continue(Vec::new()),
     }
 }

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, Statement, TableFactor,
-    Visit, Visitor,
+    AccessExpr, Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, Statement,
+    TableFactor, Visit, Visitor,
 };
 
 use super::Names;
@@ -54,6 +54,8 @@ pub struct Walk {
     pub bare: BTreeSet<String>,
     /// Last parts of qualified references by their qualifier.
     pub qualified: BTreeMap<String, BTreeSet<String>>,
+    /// Names after a dot with their qualifier, none for an expression: columns, or functions in attribute notation.
+    pub dotted: BTreeSet<(Option<String>, String)>,
     /// Aliases whose every column is taken (`a.*`, or `*` over a FROM that holds them).
     pub starred: BTreeSet<String>,
     /// Whether a NATURAL join makes every column count.
@@ -81,7 +83,7 @@ pub fn walk(query: &Query, names: &Names<'_>) -> Result<Walk, Refusal> {
     if walk.arrays_of_arrays && filtered {
         return Err(Refusal::new(
             Code::FunctionNotAllowed,
-            "an `ARRAY[…]` over a row-limited relation may hold arrays, which is not allowed",
+            "an `ARRAY[…]` that may hold arrays is not allowed to a task with row limits",
         )
         .hint("cast each element, for instance `ARRAY[a::text, b::text]`, or use `array_agg`"));
     }
@@ -217,6 +219,7 @@ impl Visitor for Walker<'_, '_> {
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> Step {
         self.explained = self.explained.saturating_add(idents::of_table_factor(factor));
+        idents::check_column_types(factor)?;
         if let Some(alias) = idents::aliases(factor) {
             self.walk.others.insert(fold(alias));
         }
@@ -231,7 +234,11 @@ impl Visitor for Walker<'_, '_> {
                 self.source(name, alias.as_ref())
             }
             TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => self.called(name),
-            TableFactor::NestedJoin { table_with_joins, .. } => {
+            TableFactor::NestedJoin { table_with_joins, alias } => {
+                // Under the join's alias every column of every relation in it can be named.
+                if alias.is_some() {
+                    self.star_over(std::slice::from_ref(table_with_joins));
+                }
                 self.joins(table_with_joins);
                 Step::Continue(())
             }
@@ -247,9 +254,22 @@ impl Visitor for Walker<'_, '_> {
         self.explained = self.explained.saturating_add(idents::of_expr(expr));
         match expr {
             Expr::Identifier(ident) => {
+                // The grammar calls this one without parentheses.
+                if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("current_schema") {
+                    self.grammar_function("current_schema")?;
+                }
                 self.walk.bare.insert(fold(ident));
             }
             Expr::CompoundIdentifier(idents) => return self.reference(idents),
+            Expr::CompoundFieldAccess { access_chain, .. } => {
+                for access in access_chain {
+                    match access {
+                        AccessExpr::Dot(Expr::Identifier(ident)) => self.dotted(None, &fold(ident)),
+                        AccessExpr::Dot(_) => return odd("something else than a name stands after a dot"),
+                        AccessExpr::Subscript(_) => {}
+                    }
+                }
+            }
             Expr::Array(array) => self.walk.arrays_of_arrays |= array.elem.iter().any(|element| !resolve::is_scalar(element)),
             Expr::Function(function) => {
                 for name in idents::whole_rows(function) {

@@ -4,6 +4,7 @@
 //! and never travels further. Hosts and origins are checked against lists; there is no way to switch that off.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -15,6 +16,7 @@ use axum::routing::get;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::Ticket;
@@ -25,6 +27,11 @@ use crate::model::refusal::{Code, Refusal};
 use crate::secret::Secret;
 use crate::settings::ServerSettings;
 
+/// How long a request's body may take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bodies that are read at the same time; each holds at most `server.max_request_bytes`.
+const BODIES_AT_ONCE: usize = 64;
+
 /// Origins of pages served on this machine.
 const LOCAL_ORIGINS: &[&str] = &["http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"];
 
@@ -33,6 +40,7 @@ struct Door {
     mcp: Mcp,
     max_request_bytes: usize,
     challenge: HeaderValue,
+    bodies: Arc<Semaphore>,
 }
 
 /// The router of the HTTP door.
@@ -53,6 +61,7 @@ pub fn router(mcp: Mcp, settings: &ServerSettings, stop: CancellationToken) -> R
         mcp: mcp.clone(),
         max_request_bytes: settings.max_request_bytes,
         challenge: HeaderValue::from_static("Bearer realm=\"pgteller\""),
+        bodies: Arc::new(Semaphore::new(BODIES_AT_ONCE)),
     };
     Router::new()
         .nest_service("/mcp", service)
@@ -96,7 +105,11 @@ async fn knock(State(door): State<Door>, request: Request, next: Next) -> Respon
             .hint(format!("spoken: {}", VERSIONS.iter().map(|known| known.as_str()).collect::<Vec<_>>().join(", ")));
         return door.refuse(draft, StatusCode::BAD_REQUEST, refusal).await;
     }
-    let bytes = match Limited::new(body, door.max_request_bytes).collect().await {
+    let collected = {
+        let _reading = door.bodies.acquire().await;
+        tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, door.max_request_bytes).collect()).await
+    };
+    let bytes = match collected.unwrap_or_else(|_| Err("the body did not come in time".into())) {
         Ok(collected) => collected.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
             let refusal =

@@ -1,5 +1,7 @@
 //! Bad input and bad days: each has a stable code, a sentence, an entry, and leaves the server serving.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use pgteller::audit::verify;
 use pgteller::model::refusal::Code;
 use pgteller::policy::{Policy, PolicyError};
@@ -60,6 +62,12 @@ struct Statement {
     position: Option<u32>,
     #[serde(default)]
     rows: Option<Value>,
+    /// Columns by relation that policy must see; exactly these.
+    #[serde(default)]
+    reads: Option<BTreeMap<String, BTreeSet<String>>>,
+    /// Functions that policy must see, among others.
+    #[serde(default)]
+    calls: Vec<String>,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,12 +84,34 @@ async fn statements_get_the_code_that_is_written_beside_them() {
         if got != statement.expect || !said || !place || !equal {
             wrong.push(format!("{}\n  expected {}, got {answer:.400}", statement.sql, statement.expect));
         }
+        if got == "ok"
+            && let Some(expected) = &statement.reads
+        {
+            let seen = seen_by_policy(&served);
+            if seen.0 != *expected || !statement.calls.iter().all(|call| seen.1.contains(call)) {
+                wrong.push(format!("{}\n  policy saw {seen:?}", statement.sql));
+            }
+        }
         if got != "argument-invalid" {
             assert_eq!(served.last_entry().sql.as_deref(), Some(statement.sql.as_str()), "the entry keeps the text");
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     served.stop().await;
+}
+
+/// Relations with columns, and functions, from the input of the last decision.
+fn seen_by_policy(served: &Served) -> (BTreeMap<String, BTreeSet<String>>, Vec<String>) {
+    let input: Value = serde_json::from_str(served.last_entry().input.expect("a decision").get()).unwrap();
+    let statement = &input["statement"];
+    let relations = statement["relations"].as_array().unwrap().iter();
+    let columns = |relation: &Value| {
+        relation["columns"].as_array().unwrap().iter().map(|column| column.as_str().unwrap().to_owned()).collect()
+    };
+    let relations = relations.map(|relation| {
+        (format!("{}.{}", relation["schema"].as_str().unwrap(), relation["name"].as_str().unwrap()), columns(relation))
+    });
+    (relations.collect(), serde_json::from_value(statement["functions"].clone()).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -88,7 +88,7 @@ impl World {
             FROM pg_stat_user_tables WHERE schemaname IN ('crm', 'billing', 'people')
             UNION ALL SELECT concat('role ', rolname, rolsuper, rolconnlimit) FROM pg_roles WHERE rolname !~ '^pgteller_'
             UNION ALL SELECT concat('lo ', oid, lomacl) FROM pg_largeobject_metadata
-            UNION ALL SELECT concat('setting ', setrole, setdatabase, setconfig) FROM pg_db_role_setting
+            UNION ALL SELECT concat('setting ', setrole, setdatabase, setconfig) FROM pg_db_role_setting WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database()) OR setrole IN (SELECT role_oid FROM pgteller_api.made)
             UNION ALL SELECT concat('class ', oid::regclass, relkind) FROM pg_class WHERE oid >= 16384 AND relnamespace::regnamespace::text !~ '^pg_(toast|temp)'
             UNION ALL SELECT concat('proc ', oid::regprocedure) FROM pg_proc WHERE oid >= 16384
             ORDER BY 1) s";

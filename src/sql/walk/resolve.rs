@@ -33,8 +33,10 @@ impl Walker<'_, '_> {
             if scope.ctes.iter().any(|cte| cte == name) {
                 return true;
             }
-            if scope.replaces_parent {
-                scopes.next();
+            // A replacing scope holds all that is visible of its parent; a parent that replaces in turn holds nothing more of its own.
+            let mut skip = scope.replaces_parent;
+            while skip {
+                skip = scopes.next().is_some_and(|parent| parent.replaces_parent);
             }
         }
         false
@@ -102,6 +104,7 @@ impl Walker<'_, '_> {
                 if self.names.grants.relations.contains_key(&RelationName::new(first, last)) {
                     self.walk.starred.insert(last.clone());
                 }
+                self.dotted(Some(first), last);
                 self.walk.qualified.entry(first.clone()).or_default().insert(last.clone());
                 Step::Continue(())
             }
@@ -109,11 +112,17 @@ impl Walker<'_, '_> {
                 if let Some(ident) = idents.first().filter(|_| self.names.schemas.contains_key(schema)) {
                     self.redirect_ident(ident, schema);
                 }
+                self.dotted(Some(relation), column);
                 self.walk.qualified.entry(relation.clone()).or_default().insert(column.clone());
                 Step::Continue(())
             }
             _ => odd("a column reference has more than three parts"),
         }
+    }
+
+    /// `x.f` and `(x).f` may be `f(x)`: PostgreSQL looks for a column first, then for a function.
+    pub(super) fn dotted(&mut self, qualifier: Option<&str>, name: &str) {
+        self.walk.dotted.insert((qualifier.map(str::to_owned), name.to_owned()));
     }
 
     pub(super) fn star_of(&mut self, name: &ObjectName) -> Step {
