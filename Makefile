@@ -53,8 +53,7 @@ interop: setup
 ## make bench     the measured promises, against their baselines
 bench:
 	@scripts/setup rust postgresql
-	$(CARGO) build --locked --release
-	scripts/bench
+	$(CARGO) bench --locked --bench latency
 
 ## make release   the binary as it is published
 release:

@@ -64,7 +64,7 @@ pub async fn make_twin(twin: &Client, schema: &str, key: &[u8]) -> (BTreeMap<Str
 async fn drop_constraints(twin: &Client, schema: &str) {
     let drops = format!(
         "DO $$ DECLARE x record; BEGIN
-           FOR x IN SELECT conrelid::regclass AS t, conname FROM pg_constraint WHERE connamespace = '{schema}'::regnamespace ORDER BY contype LOOP
+           FOR x IN SELECT conrelid::regclass AS t, conname FROM pg_constraint WHERE connamespace = '{schema}'::regnamespace AND contype <> 'n' ORDER BY contype LOOP
              EXECUTE format('ALTER TABLE %s DROP CONSTRAINT IF EXISTS %I CASCADE', x.t, x.conname);
            END LOOP;
            FOR x IN SELECT attrelid::regclass AS t, attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
