@@ -16,6 +16,7 @@ use axum::routing::get;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,11 @@ use crate::model::names::RequestId;
 use crate::model::refusal::{Code, Refusal};
 use crate::secret::Secret;
 use crate::settings::ServerSettings;
+
+/// JSON-RPC's code for a message that is no request.
+const INVALID_REQUEST: i32 = -32600;
+/// MCP's code for a revision that is not spoken.
+const UNSUPPORTED_VERSION: i32 = -32022;
 
 /// How long a request's body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -100,11 +106,6 @@ async fn knock(State(door): State<Door>, request: Request, next: Next) -> Respon
         Err(refusal) => return door.refuse(draft, StatusCode::UNAUTHORIZED, refusal).await,
     };
     draft.admitted(&who.principal);
-    if let Some(version) = foreign_version(&parts.headers) {
-        let refusal = Refusal::new(Code::ProtocolInvalid, format!("the protocol version `{version}` is not spoken here"))
-            .hint(format!("spoken: {}", VERSIONS.iter().map(|known| known.as_str()).collect::<Vec<_>>().join(", ")));
-        return door.refuse(draft, StatusCode::BAD_REQUEST, refusal).await;
-    }
     let collected = {
         let _reading = door.bodies.acquire().await;
         tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, door.max_request_bytes).collect()).await
@@ -122,7 +123,11 @@ async fn knock(State(door): State<Door>, request: Request, next: Next) -> Respon
                 .await;
         }
     };
-    draft.update(|entry| entry.method = method(&bytes));
+    let message = Message::of(&bytes);
+    draft.update(|entry| entry.method.clone_from(&message.method));
+    if let Some(version) = foreign_version(&parts.headers) {
+        return door.refuse_version(draft, &version, &message.id).await;
+    }
     let ticket = Ticket::new(draft, Some(who));
     parts.extensions.insert(ticket.clone());
     let mut response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
@@ -138,6 +143,22 @@ async fn knock(State(door): State<Door>, request: Request, next: Next) -> Respon
 }
 
 impl Door {
+    /// MCP's own answer to a revision that is not spoken (SEP-2575).
+    async fn refuse_version(&self, draft: Draft, version: &str, id: &Value) -> Response {
+        let request_id = draft.request_id();
+        let refusal = Refusal::new(Code::ProtocolInvalid, format!("the protocol version `{version}` is not spoken here"));
+        let status = StatusCode::BAD_REQUEST;
+        if self.mcp.enforcement().audit.close_protocol(draft, Some(status.as_u16()), Some(&refusal)).await.is_err() {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
+        let spoken: Vec<&str> = VERSIONS.iter().map(|known| known.as_str()).collect();
+        let data = serde_json::json!({"supported": spoken, "requested": version, "request_id": request_id});
+        let body = json_rpc_error(UNSUPPORTED_VERSION, &refusal.message, id, data);
+        let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+        stamp(&mut response, request_id);
+        response
+    }
+
     async fn refuse(&self, draft: Draft, status: StatusCode, refusal: Refusal) -> Response {
         let request_id = draft.request_id();
         if self.mcp.enforcement().audit.close_protocol(draft, Some(status.as_u16()), Some(&refusal)).await.is_err() {
@@ -146,7 +167,8 @@ impl Door {
         let body = if status == StatusCode::UNAUTHORIZED {
             serde_json::json!({"error": refusal, "request_id": request_id}).to_string()
         } else {
-            json_rpc_error(&refusal, request_id)
+            let data = serde_json::json!({"code": refusal.code, "request_id": request_id});
+            json_rpc_error(INVALID_REQUEST, &refusal.message, &Value::Null, data)
         };
         let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
         if status == StatusCode::UNAUTHORIZED {
@@ -163,13 +185,9 @@ impl Door {
     }
 }
 
-/// An error in the protocol's own shape; -32022 is its code for a version that is not spoken, -32600 for whatever else is no request.
-fn json_rpc_error(refusal: &Refusal, request_id: RequestId) -> String {
-    let version = refusal.message.contains("protocol version");
-    let spoken: Vec<&str> = VERSIONS.iter().map(|known| known.as_str()).collect();
-    let data = serde_json::json!({"code": refusal.code, "request_id": request_id, "supported": version.then_some(spoken)});
-    let code = if version { -32022 } else { -32600 };
-    serde_json::json!({"jsonrpc": "2.0", "id": null, "error": {"code": code, "message": refusal.message, "data": data}}).to_string()
+/// An error in the protocol's own shape.
+fn json_rpc_error(code: i32, message: &str, id: &Value, data: Value) -> String {
+    serde_json::json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message, "data": data}}).to_string()
 }
 
 fn stamp(response: &mut Response, request_id: RequestId) {
@@ -196,12 +214,19 @@ fn foreign_version(headers: &HeaderMap) -> Option<String> {
     (!VERSIONS.iter().any(|known| known.as_str() == version)).then(|| version.chars().take(32).collect())
 }
 
-/// The JSON-RPC method, for the entry only: rmcp reads the message itself.
-fn method(body: &Bytes) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Method {
-        method: String,
+/// What the window reads of a message before rmcp does: its method for the entry, its id for an early answer.
+#[derive(Debug, Default, serde::Deserialize)]
+struct Message {
+    #[serde(default)]
+    method: Option<String>,
+    #[serde(default)]
+    id: Value,
+}
+
+impl Message {
+    fn of(body: &Bytes) -> Self {
+        let mut message: Self = serde_json::from_slice(body).unwrap_or_default();
+        message.method = message.method.filter(|method| method.len() <= 64);
+        message
     }
-    let method = serde_json::from_slice::<Method>(body).ok()?.method;
-    (method.len() <= 64).then_some(method)
 }
