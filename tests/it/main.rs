@@ -9,7 +9,9 @@
     reason = "a test that is surprised must fail, and may say what it saw"
 )]
 
+mod analysis;
 mod decisions;
+mod encryption;
 mod first;
 mod identity;
 mod life;

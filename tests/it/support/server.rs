@@ -46,6 +46,10 @@ pub struct Configured<'a> {
 impl Configured<'_> {
     /// Writes configuration, policy and password; gives the configuration's path.
     pub fn write(&self, directory: &Path) -> PathBuf {
+        self.write_at(directory, &self.database.url())
+    }
+
+    fn write_at(&self, directory: &Path, url: &str) -> PathBuf {
         std::fs::write(directory.join("policy.yaml"), self.policy).unwrap();
         std::fs::write(directory.join("password"), &self.database.password).unwrap();
         let purpose = if self.purpose.is_empty() { String::new() } else { format!("purpose = \"{}\"", self.purpose) };
@@ -59,14 +63,18 @@ impl Configured<'_> {
         };
         let text = format!(
             "[policy]\ndata = \"policy.yaml\"\n{}\n[storage]\ndir = \"data\"\ndurability = \"process\"\n{dev}\n[database.shop]\nurl = \"{}\"\npassword_file = \"password\"\n{}\n{}\n",
-            self.policy_keys,
-            self.database.url(),
-            self.database_keys,
-            self.more
+            self.policy_keys, url, self.database_keys, self.more
         );
         let path = directory.join("pgteller.toml");
         std::fs::write(&path, text).unwrap();
         path
+    }
+
+    /// Starts a server over another URL than the shared cluster's.
+    pub async fn serve_at(&self, url: &str) -> Served {
+        let directory = tempfile::tempdir().unwrap();
+        let config = self.write_at(directory.path(), url);
+        Served::begin(directory, &config, Clock::system()).await
     }
 
     /// Starts a server.
@@ -78,11 +86,16 @@ impl Configured<'_> {
 impl Served {
     /// Starts a server with this clock.
     pub async fn start(configured: &Configured<'_>, clock: Clock) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let config = configured.write(directory.path());
+        Self::begin(directory, &config, clock).await
+    }
+
+    async fn begin(directory: tempfile::TempDir, config: &Path, clock: Clock) -> Self {
         if std::env::var_os(pgteller::telemetry::FILTER_ENV).is_some() {
             pgteller::telemetry::start(pgteller::telemetry::LogFormat::Text);
         }
-        let directory = tempfile::tempdir().unwrap();
-        let settings = Settings::read(&configured.write(directory.path())).expect("a valid configuration");
+        let settings = Settings::read(config).expect("a valid configuration");
         let has_dev = settings.dev.is_some();
         let server = Arc::new(Server::build(settings, clock.clone()).await.expect("a server"));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
