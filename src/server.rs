@@ -82,10 +82,14 @@ impl Server {
         let exports = storage.dir.join("exports");
         let exports =
             Exports::open(exports.clone(), clock.clone()).map_err(|source| ServerError::Exports { path: exports, source })?;
+        // With several databases nobody can tell which one a name of the document is meant for.
+        let expected = if settings.databases.len() == 1 { policy.document().names() } else { Vec::new() };
         let databases: BTreeMap<DatabaseName, Database> = settings
             .databases
             .iter()
-            .map(|one| (one.name.clone(), Database::new(one.clone(), policy.document().labels().clone(), clock.clone())))
+            .map(|one| {
+                (one.name.clone(), Database::new(one.clone(), policy.document().labels().clone(), expected.clone(), clock.clone()))
+            })
             .collect();
         let tasks = Tasks::new(Arc::clone(&policy), clock.clone(), settings.ambient_purpose.clone());
         let enforcement = Arc::new(Enforcement { audit, policy, tasks, exports, databases, clock: clock.clone() });

@@ -62,6 +62,7 @@ impl From<DatabaseError> for Unready {
 pub struct Database {
     settings: DatabaseSettings,
     labels: BTreeMap<String, Vec<String>>,
+    expected: Vec<String>,
     clock: Clock,
     state: Mutex<State>,
 }
@@ -107,9 +108,9 @@ struct Known {
 }
 
 impl Database {
-    /// Prepares a database; nothing is opened yet. `labels` are those of the policy document.
-    pub fn new(settings: DatabaseSettings, labels: BTreeMap<String, Vec<String>>, clock: Clock) -> Self {
-        Self { settings, labels, clock, state: Mutex::new(State::Closed) }
+    /// Prepares a database; nothing is opened yet. `labels` are those of the policy document, `expected` the names that must be there.
+    pub fn new(settings: DatabaseSettings, labels: BTreeMap<String, Vec<String>>, expected: Vec<String>, clock: Clock) -> Self {
+        Self { settings, labels, expected, clock, state: Mutex::new(State::Closed) }
     }
 
     /// The configured name.
@@ -176,6 +177,12 @@ impl Database {
         let fingerprint = snapshot::fingerprint(client).await?;
         let snapshot = snapshot::read(client, &view_owner, settings.search_path.as_deref()).await?;
         drop(guard);
+        let misspelt: Vec<Finding> =
+            self.expected.iter().filter(|name| !snapshot.knows(name)).map(|name| unknown_name(name)).collect();
+        let misspelt: Vec<Finding> = misspelt.into_iter().filter(|finding| !settings.acknowledge.contains(&finding.id)).collect();
+        if !misspelt.is_empty() {
+            return Err(Unready::Stopped(misspelt));
+        }
         Ok(Governed {
             name: settings.name.clone(),
             environment: settings.environment.clone(),
@@ -195,6 +202,15 @@ impl Database {
                 checked: tokio::time::Instant::now(),
             }),
         })
+    }
+}
+
+/// A name of the policy document that this database does not have: its label or row filter would hold for nothing.
+fn unknown_name(name: &str) -> Finding {
+    Finding {
+        id: format!("policy-name:{name}"),
+        message: format!("the policy document names `{name}`, which is not in this database, or not readable by the view owner"),
+        fix: "correct the name in the policy document, or GRANT SELECT on it to the view owner".to_owned(),
     }
 }
 

@@ -260,6 +260,17 @@ impl Snapshot {
             .collect()
     }
 
+    /// Whether a name of the policy document is there: `schema.relation`, or `schema.relation.column`.
+    pub fn knows(&self, name: &str) -> bool {
+        if RelationName::parse(name).is_some_and(|relation| self.relations.contains_key(&relation)) {
+            return true;
+        }
+        let Some((relation, column)) = name.rsplit_once('.') else { return false };
+        RelationName::parse(relation)
+            .and_then(|name| self.relations.get(&name))
+            .is_some_and(|relation| relation.column(column).is_some())
+    }
+
     /// The same snapshot with labels added that configuration gives to columns it knows.
     #[must_use]
     pub fn labelled(mut self, labels: &BTreeMap<String, Vec<String>>) -> Self {

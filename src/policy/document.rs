@@ -217,6 +217,14 @@ impl PolicyDocument {
         &self.json
     }
 
+    /// Every column and relation that the document names exactly: a misspelt one would leave a column unlabelled or a relation unfiltered.
+    pub fn names(&self) -> Vec<String> {
+        let grants = self.json.get("grants").and_then(Value::as_object);
+        let rows = grants.into_iter().flat_map(|grants| grants.values()).filter_map(|grant| grant.get("rows")?.as_object());
+        let relations = rows.flat_map(|rows| rows.keys().cloned());
+        self.labels.keys().cloned().chain(relations).collect()
+    }
+
     /// Labels given in the document.
     pub fn labels(&self) -> &BTreeMap<String, Vec<String>> {
         &self.labels

@@ -88,6 +88,30 @@ async fn an_index_that_mixes_visible_with_hidden_columns_stops_the_profile() {
     served.stop().await;
 }
 
+/// A misspelt label under `unlabelled: clear` would show the column, a misspelt filter every row.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_in_the_policy_that_is_not_there_stops_the_database() {
+    let database = TestDatabase::new(SQL, &["app"]).await;
+    for (policy, name) in [
+        (POLICY.replace("app.note.secret:", "app.note.secrte:"), "app.note.secrte"),
+        (POLICY.replace("read: {allow: [app.*]}", "read: {allow: [app.*]}, rows: {app.noet: {id: {equals: 1}}}"), "app.noet"),
+    ] {
+        let configured = Configured { policy: &policy, ..configured(&database, "search_path = [\"app\"]") };
+        let served = configured.serve().await;
+        assert_eq!(code(&served.query("select body from note").await), "database-unavailable", "{name}");
+        served.stop().await;
+        let keys = format!("search_path = [\"app\"]\nacknowledge = [\"policy-name:{name}\"]");
+        let configured = Configured { policy: &policy, database_keys: &keys, ..configured_plain(&database) };
+        let served = configured.serve().await;
+        assert_eq!(rows(&served.query("select body from note").await), &vec![json!(["x"])], "{name}");
+        served.stop().await;
+    }
+}
+
+fn configured_plain(database: &TestDatabase) -> Configured<'_> {
+    configured(database, "")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_connect_where_connect_was_taken_from_public() {
     let database = TestDatabase::new(SQL, &["app"]).await;
