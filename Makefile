@@ -16,7 +16,9 @@ setup:
 ## make demo      see it work on a throwaway database
 demo:
 	@scripts/setup rust postgresql
-	@$(CARGO) run --quiet --locked -- demo
+	@echo "building (some minutes the first time, seconds later)"
+	@$(CARGO) build --quiet --locked
+	@target/debug/pgteller demo
 
 ## make test      format, lints, tests, policies, generated files
 test: setup fmt lint unit policy generated
