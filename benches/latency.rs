@@ -215,6 +215,7 @@ async fn large(cluster: &Cluster) {
 }
 
 fn main() {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let cluster = Cluster::start(&Clock::system(), &["fsync=on"]).unwrap();
