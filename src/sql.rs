@@ -74,7 +74,7 @@ pub fn read(sql: &str, names: &Names<'_>) -> Result<Reading, Refusal> {
     let walk = walk::walk(&tree, names)?;
     let functions = functions::judge(&walk, names)?;
     let relations = columns::attribute(&walk, names)?;
-    let (text, edits) = rewrite::splice(sql, &tree, &walk, names)?;
+    let (text, edits) = rewrite::splice(&lexed, &tree, &walk, names)?;
     let statement = Statement {
         verb: crate::model::statement::Verb::Select,
         analysis: crate::model::statement::Analysis::Tree,

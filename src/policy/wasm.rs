@@ -75,7 +75,9 @@ impl Pool {
             return Err(failed(format!("the input is larger than {MAX_INPUT_BYTES} bytes").into()));
         }
         let _running = self.ticker.run();
-        let idle = lock(&self.idle).pop();
+        // `access` reads a whole schema and grows its memory; its instance is not kept for the many small questions.
+        let keep = entrypoint == super::CALL;
+        let idle = if keep { lock(&self.idle).pop() } else { None };
         let mut instance = match idle {
             Some(instance) => instance,
             None => self.instantiate().await.map_err(|error| failed(error.into()))?,
@@ -84,7 +86,7 @@ impl Pool {
         // An error leaves the instance in an unknown state: `?` drops it here.
         let answer: Value =
             instance.policy.evaluate(&mut instance.store, entrypoint, &input).await.map_err(|error| failed(error.into()))?;
-        {
+        if keep {
             let mut idle = lock(&self.idle);
             if idle.len() < POOL {
                 idle.push(instance);

@@ -8,10 +8,10 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{Ident, Query, VisitMut, VisitorMut};
 
-use super::proof::Unproved;
+use super::Names;
+use super::proof::{Piece, Unproved};
 use super::read;
 use super::walk::Walk;
-use super::{Names, proof};
 use crate::model::refusal::Refusal;
 
 /// Where the sent text differs from the agent's, in characters.
@@ -46,16 +46,15 @@ impl Edits {
 }
 
 /// Splices the profile's schemas into the text and proves the result.
-pub fn splice(sql: &str, tree: &Query, walk: &Walk, names: &Names<'_>) -> Result<(String, Edits), Refusal> {
+pub fn splice(pieces: &[Piece], tree: &Query, walk: &Walk, names: &Names<'_>) -> Result<(String, Edits), Refusal> {
     if walk.schema_tokens.is_empty() {
-        return Ok((sql.to_owned(), Edits::default()));
+        return Ok((pieces.iter().map(|piece| piece.text.as_str()).collect(), Edits::default()));
     }
     let broken = || read::not_understood(Unproved("a schema name could not be redirected"));
-    let pieces = proof::lex(sql).map_err(read::not_understood)?;
-    let mut text = String::with_capacity(sql.len().saturating_add(walk.schema_tokens.len().saturating_mul(48)));
+    let mut text = String::new();
     let mut edits = Vec::with_capacity(walk.schema_tokens.len());
     let mut chars = 0_usize;
-    for piece in &pieces {
+    for piece in pieces {
         let start = piece.token.span.start;
         let replacement = walk.schema_tokens.get(&(start.line, start.column)).and_then(|schema| names.schemas.get(schema));
         let piece_text = match replacement {

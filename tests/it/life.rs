@@ -142,14 +142,25 @@ async fn a_migration_shows_in_the_next_statement_and_a_new_column_only_if_policy
 struct Process {
     child: Child,
     reader: BufReader<std::process::ChildStdout>,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Process {
     fn start(configured: &Configured<'_>) -> Self {
+        Self::spawn(configured, Command::new(env!("CARGO_BIN_EXE_pgteller")))
+    }
+
+    /// One that cannot make any file larger than this many KiB: to it, the disk is full.
+    fn with_a_full_disk(configured: &Configured<'_>, kib: usize) -> Self {
+        let mut shell = Command::new("bash");
+        shell.args(["-c", &format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_pgteller")]);
+        Self::spawn(configured, shell)
+    }
+
+    fn spawn(configured: &Configured<'_>, mut command: Command) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let config = configured.write(directory.path());
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pgteller"))
+        let mut child = command
             .args(["serve", "--stdio", "--config"])
             .arg(config)
             .env("PGTELLER_LOG", "error")
@@ -158,7 +169,7 @@ impl Process {
             .spawn()
             .unwrap();
         let reader = BufReader::new(child.stdout.take().unwrap());
-        let mut process = Self { child, reader, _directory: directory };
+        let mut process = Self { child, reader, directory };
         let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "0"}}});
         assert_eq!(process.ask(&hello)["result"]["protocolVersion"], "2025-06-18");
         process.tell(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
@@ -228,6 +239,36 @@ async fn stdin_that_ends_right_after_a_question_still_gets_the_answer() {
     let answer: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(answer["result"]["structuredContent"]["rows"], json!([[3]]));
     assert!(process.child.wait().unwrap().success());
+    assert_eq!(database.task_roles().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_under_the_log_or_an_export_withholds_answers_and_the_chain_stays_whole() {
+    let database = database().await;
+    let mut process = Process::with_a_full_disk(&configured(&database, "read"), 16);
+    let big = "select repeat('x', 1000) from generate_series(1, 100)";
+    let export = json!({"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": {"name": "export", "arguments": {"sql": big, "format": "csv"}}});
+    let failed = process.ask(&export);
+    assert_eq!(failed["error"]["code"], -32603, "{failed}");
+    // The log has room for some entries; then no entry, no rows.
+    let query = json!({"jsonrpc": "2.0", "id": 4, "method": "tools/call", "params": {"name": "query", "arguments": {"sql": "select count(*) from note"}}});
+    let mut served = 0;
+    let withheld = loop {
+        let answer = process.ask(&query);
+        if answer.get("error").is_some() {
+            break answer;
+        }
+        assert_eq!(answer["result"]["structuredContent"]["rows"], json!([[3]]));
+        served += 1;
+        assert!(served < 50, "the log never fills up");
+    };
+    assert_eq!(withheld["error"]["code"], -32603, "{withheld}");
+    assert_eq!(process.ask(&query)["error"]["code"], -32603);
+    let audit = process.directory.path().join("data/audit");
+    let chain = pgteller::audit::verify::chains(&audit).unwrap().remove(0);
+    let verified = pgteller::audit::verify::verify(&chain).unwrap();
+    assert!(verified.broken.is_none() && verified.entries >= served, "{verified:?}");
+    process.finish();
     assert_eq!(database.task_roles().await, 0);
 }
 
