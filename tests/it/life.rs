@@ -142,7 +142,7 @@ async fn a_migration_shows_in_the_next_statement_and_a_new_column_only_if_policy
 struct Process {
     child: Child,
     reader: BufReader<std::process::ChildStdout>,
-    directory: tempfile::TempDir,
+    directory: std::sync::Arc<tempfile::TempDir>,
 }
 
 impl Process {
@@ -157,9 +157,13 @@ impl Process {
         Self::spawn(configured, shell)
     }
 
-    fn spawn(configured: &Configured<'_>, mut command: Command) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+    fn spawn(configured: &Configured<'_>, command: Command) -> Self {
+        let directory = std::sync::Arc::new(tempfile::tempdir().unwrap());
         let config = configured.write(directory.path());
+        Self::spawn_in(directory, &config, command)
+    }
+
+    fn spawn_in(directory: std::sync::Arc<tempfile::TempDir>, config: &std::path::Path, mut command: Command) -> Self {
         let mut child = command
             .args(["serve", "--stdio", "--config"])
             .arg(config)
@@ -226,6 +230,32 @@ async fn one_process_killed_leaves_the_other_undisturbed_and_is_swept() {
     third.finish();
     assert_eq!((database.task_roles().await, database.profile_objects().await), (0, 0));
     assert_eq!(database.cell("SELECT count(*) FROM pgteller_private.instance").await, "0");
+}
+
+/// Every window of an IDE starts a server of its own, with the same configuration and the same empty store.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_started_at_once_on_one_empty_store_keep_a_chain_each() {
+    let database = database().await;
+    let directory = std::sync::Arc::new(tempfile::tempdir().unwrap());
+    let config = configured(&database, "read").write(directory.path());
+    let start = || {
+        let (directory, config) = (std::sync::Arc::clone(&directory), config.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut process = Process::spawn_in(directory, &config, Command::new(env!("CARGO_BIN_EXE_pgteller")));
+            assert_eq!(rows(&process.query("select count(*) from note")), &vec![json!([3])]);
+            process.finish();
+        })
+    };
+    let (one, two) = tokio::join!(start(), start());
+    one.unwrap();
+    two.unwrap();
+    let chains = pgteller::audit::verify::chains(&directory.path().join("data/audit")).unwrap();
+    assert_eq!(chains.len(), 2);
+    for chain in chains {
+        let verified = pgteller::audit::verify::verify(&chain).unwrap();
+        assert!(verified.broken.is_none() && verified.entries == 2, "{verified:?}");
+    }
+    assert_eq!((database.task_roles().await, database.profile_objects().await), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

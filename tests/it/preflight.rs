@@ -62,6 +62,20 @@ async fn what_public_may_do_stops_the_database_until_mended_or_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn foreign_servers_and_other_encodings_are_found() {
+    let database = TestDatabase::new(SQL, &["app"]).await;
+    let foreign = "CREATE EXTENSION postgres_fdw; CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw; GRANT USAGE ON FOREIGN SERVER far TO PUBLIC; CREATE USER MAPPING FOR PUBLIC SERVER far";
+    database.owner.batch_execute(foreign).await.unwrap();
+    let found: Vec<String> = preflight::inspect(&database.owner).await.unwrap().into_iter().map(|finding| finding.id).collect();
+    assert_eq!(found, ["extension:postgres_fdw", "foreign-server:far"]);
+    let name = format!("{}_latin", database.name);
+    database.owner.batch_execute(&format!("CREATE DATABASE {name} ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")).await.unwrap();
+    let latin = crate::support::database::connect(&crate::support::database::cluster().dsn(&name)).await;
+    let found: Vec<String> = preflight::inspect(&latin).await.unwrap().into_iter().map(|finding| finding.id).collect();
+    assert_eq!(found, ["encoding"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_grant_to_public_that_comes_later_stops_the_next_profile() {
     let database = TestDatabase::new(SQL, &["app"]).await;
     let served = configured(&database, "search_path = [\"app\"]").serve().await;
