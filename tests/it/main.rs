@@ -18,6 +18,7 @@ mod life;
 mod masks;
 mod preflight;
 mod refusals;
+mod snapshots;
 mod support;
 mod tidy;
 mod trouble;
