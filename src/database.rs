@@ -20,8 +20,6 @@ pub use governed::{Database, Governed, Unready};
 pub const SETUP_VERSION: i32 = 1;
 /// The schema of task parameters, keys and instances; the definer role owns it.
 pub const PRIVATE: &str = "pgteller_private";
-/// The schema of the narrow functions that make and drop roles; the definer role owns it.
-pub const API: &str = "pgteller_api";
 
 /// Why a database could not do what we asked.
 #[derive(Debug, thiserror::Error)]

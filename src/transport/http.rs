@@ -145,41 +145,39 @@ async fn knock(State(door): State<Door>, request: Request, next: Next) -> Respon
 impl Door {
     /// MCP's own answer to a revision that is not spoken (SEP-2575).
     async fn refuse_version(&self, draft: Draft, version: &str, id: &Value) -> Response {
-        let request_id = draft.request_id();
         let refusal = Refusal::new(Code::ProtocolInvalid, format!("the protocol version `{version}` is not spoken here"));
-        let status = StatusCode::BAD_REQUEST;
-        if self.mcp.enforcement().audit.close_protocol(draft, Some(status.as_u16()), Some(&refusal)).await.is_err() {
-            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-        }
         let spoken: Vec<&str> = VERSIONS.iter().map(|known| known.as_str()).collect();
-        let data = serde_json::json!({"supported": spoken, "requested": version, "request_id": request_id});
+        let data = serde_json::json!({"supported": spoken, "requested": version, "request_id": draft.request_id()});
         let body = json_rpc_error(UNSUPPORTED_VERSION, &refusal.message, id, data);
-        let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
-        stamp(&mut response, request_id);
-        response
+        self.answer(draft, StatusCode::BAD_REQUEST, &refusal, body).await
     }
 
     async fn refuse(&self, draft: Draft, status: StatusCode, refusal: Refusal) -> Response {
         let request_id = draft.request_id();
-        if self.mcp.enforcement().audit.close_protocol(draft, Some(status.as_u16()), Some(&refusal)).await.is_err() {
+        if status != StatusCode::UNAUTHORIZED {
+            let data = serde_json::json!({"code": refusal.code, "request_id": request_id});
+            let body = json_rpc_error(INVALID_REQUEST, &refusal.message, &Value::Null, data);
+            return self.answer(draft, status, &refusal, body).await;
+        }
+        let body = serde_json::json!({"error": refusal, "request_id": request_id}).to_string();
+        let mut response = self.answer(draft, status, &refusal, body).await;
+        // RFC 6750 §3.1: no error code when no token came at all.
+        let challenge = if refusal.code == Code::TokenMissing {
+            self.challenge.clone()
+        } else {
+            HeaderValue::from_static("Bearer realm=\"pgteller\", error=\"invalid_token\"")
+        };
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        response
+    }
+
+    /// The entry first, then the answer.
+    async fn answer(&self, draft: Draft, status: StatusCode, refusal: &Refusal, body: String) -> Response {
+        let request_id = draft.request_id();
+        if self.mcp.enforcement().audit.close_protocol(draft, Some(status.as_u16()), Some(refusal)).await.is_err() {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         }
-        let body = if status == StatusCode::UNAUTHORIZED {
-            serde_json::json!({"error": refusal, "request_id": request_id}).to_string()
-        } else {
-            let data = serde_json::json!({"code": refusal.code, "request_id": request_id});
-            json_rpc_error(INVALID_REQUEST, &refusal.message, &Value::Null, data)
-        };
         let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
-        if status == StatusCode::UNAUTHORIZED {
-            // RFC 6750 §3.1: no error code when no token came at all.
-            let challenge = if refusal.code == Code::TokenMissing {
-                self.challenge.clone()
-            } else {
-                HeaderValue::from_static("Bearer realm=\"pgteller\", error=\"invalid_token\"")
-            };
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        }
         stamp(&mut response, request_id);
         response
     }

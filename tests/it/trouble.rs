@@ -187,6 +187,8 @@ async fn a_third_statement_of_a_task_waits_and_then_is_told_that_it_is_busy() {
     // It may get a session in the very moment that the others give theirs up.
     let busy = third.pointer("/error/code") == Some(&json!("busy"));
     assert!(busy || third.get("rows").is_some() || code(&third) == "time-limit", "{third}");
+    // A cancelled session holds its place until its backend is gone: the next statement finds room in PostgreSQL.
+    assert_eq!(rows(&served.query("select 1").await), &vec![json!([1])]);
     served.stop().await;
 }
 
@@ -241,6 +243,29 @@ async fn a_database_that_is_down_or_not_set_up_is_named_as_such() {
         tokio::task::yield_now().await;
     }
     assert_eq!(health("/readyz").await, 200);
+    served.stop().await;
+}
+
+/// A server that accepts connections and never says a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_hangs_holds_nobody_but_its_own_callers() {
+    let database = TestDatabase::new(SQL, &["app"]).await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let far = format!("[database.far]\nurl = \"postgres://l@127.0.0.1:{port}/x\"\npassword_file = \"password\"\n");
+    let served = Configured { more: &far, ..configured(&database, POLICY) }.serve().await;
+    let near = async {
+        for _ in 0..3 {
+            let answer = served.call("query", json!({"sql": "select 1", "database": "shop"})).await;
+            assert_eq!(rows(&answer), &vec![json!([1])]);
+        }
+    };
+    tokio::select! {
+        biased;
+        answer = served.call("query", json!({"sql": "select 1", "database": "far"})) => panic!("it answered first: {answer}"),
+        () = near => {}
+    }
+    drop(silent);
     served.stop().await;
 }
 

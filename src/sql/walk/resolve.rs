@@ -66,7 +66,6 @@ impl Walker<'_, '_> {
         };
         let renamed = alias.is_some_and(|alias| !alias.columns.is_empty());
         let alias = alias.map_or_else(|| relation.name.clone(), |alias| fold(&alias.name));
-        self.walk.others.remove(&alias);
         self.walk.sources.insert(Source { relation, alias, renamed });
         Step::Continue(())
     }
