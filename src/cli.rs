@@ -6,6 +6,7 @@
 mod audit;
 mod config;
 pub mod demo;
+mod profile;
 mod serve;
 mod setup;
 pub mod throwaway;
@@ -43,6 +44,8 @@ enum Command {
     Setup(setup::Setup),
     /// Look at the audit log.
     Audit(audit::AuditCommand),
+    /// Take views out of a migration's way.
+    Profile(profile::ProfileCommand),
     /// See it work on a throwaway database.
     Demo(demo::Demo),
 }
@@ -63,6 +66,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Config(config) => Box::pin(config.run()).await,
         Command::Setup(setup) => Box::pin(setup.run()).await,
         Command::Audit(audit) => audit.run(),
+        Command::Profile(profile) => Box::pin(profile.run()).await,
         Command::Demo(demo) => Box::pin(demo.run()).await,
     }
 }

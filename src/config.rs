@@ -135,6 +135,8 @@ pub struct Dev {
 pub struct Task {
     /// The purpose that a task gets when nobody named one. Default: `ambient`.
     pub ambient_purpose: Option<String>,
+    /// Statements that one principal (issuer, subject, agent) may run at once, over all its tasks. Default: 8.
+    pub statements_per_principal: Option<usize>,
 }
 
 /// `[database.NAME]`
@@ -160,6 +162,8 @@ pub struct Database {
     /// Ids of preflight findings that you accept.
     #[serde(default)]
     pub acknowledge: Vec<String>,
+    /// Sessions of tasks that may be open in this database at once. Default: 50.
+    pub max_sessions: Option<usize>,
 }
 
 /// `database.NAME.tls`

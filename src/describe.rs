@@ -3,6 +3,10 @@
 //! Takes the snapshot and the task's grants, gives JSON: without arguments an overview, with a relation everything about it, with a search
 //! word what matches. Never names a relation, column or key that is not granted, and never asks the database.
 
+mod statement;
+
+pub use statement::{explain, with_plan};
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -137,12 +141,12 @@ fn describe_column(column: &Column, how: &ColumnGrant) -> Value {
     let labels: Vec<String> = column.kind.enum_labels.iter().map(|label| visible(label)).collect();
     add(&mut described, "values", (!labels.is_empty()).then_some(labels));
     if let ColumnGrant::Masked(mask) = how {
-        add(&mut described, "masked", Some(explain(*mask)));
+        add(&mut described, "masked", Some(explain_mask(mask)));
     }
     described
 }
 
-fn explain(mask: Mask) -> String {
+fn explain_mask(mask: &Mask) -> String {
     match mask {
         Mask::Null => "always NULL".to_owned(),
         Mask::Redact => "a constant".to_owned(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, RwLock};
+use tokio::sync::{Mutex, RwLock, Semaphore};
 
 use super::admin::{Admin, AdminGuard};
 use super::preflight::{self, Finding};
@@ -53,6 +53,9 @@ impl std::fmt::Display for Unready {
 
 impl From<DatabaseError> for Unready {
     fn from(error: DatabaseError) -> Self {
+        if let DatabaseError::Setup(why) = error {
+            return Self::Setup(why);
+        }
         Self::Down(crate::model::refusal::Fault::new("opening the database", error).chain())
     }
 }
@@ -93,6 +96,8 @@ pub struct Governed {
     pub view_owner: String,
     /// Findings that configuration acknowledges.
     pub acknowledged: Vec<String>,
+    /// Sessions of tasks that may be open at once.
+    pub places: Arc<Semaphore>,
     search_path: Option<Vec<String>>,
     labels: BTreeMap<String, Vec<String>>,
     admin: Admin,
@@ -158,7 +163,7 @@ impl Database {
         let admin = Admin::new(settings.target.clone(), settings.login.clone(), settings.password.clone());
         let mut guard = admin.lock().await?;
         let client = guard.client()?;
-        let (installation, view_owner) = check_setup(client).await?;
+        let (installation, view_owner) = installation(client).await?;
         let mut findings = preflight::inspect(client).await?;
         // A name that no role has: a task's own login is what such a name looks like to pg_hba.conf.
         let probe = format!("pgteller_{installation}_00000000_{}", self.clock.random_hex::<16>());
@@ -192,6 +197,7 @@ impl Database {
             instance,
             view_owner,
             acknowledged: settings.acknowledge.clone(),
+            places: Arc::new(Semaphore::new(settings.max_sessions)),
             search_path: settings.search_path.clone(),
             labels: self.labels.clone(),
             admin,
@@ -214,19 +220,19 @@ fn unknown_name(name: &str) -> Finding {
     }
 }
 
-async fn check_setup(client: &tokio_postgres::Client) -> Result<(InstallationId, String), Unready> {
+/// The installation in a database and its view owner, if this program can work with it.
+pub async fn installation(client: &tokio_postgres::Client) -> Result<(InstallationId, String), DatabaseError> {
     let found = client.query_opt("SELECT id, version, view_owner::text FROM pgteller_api.installation", &[]).await;
-    let missing = "`pgteller setup` was not run in this database, or this login does not belong to it";
+    let missing =
+        || DatabaseError::Setup("`pgteller setup` was not run in this database, or this login does not belong to it".to_owned());
     let row = match found {
-        Ok(row) => row.ok_or_else(|| Unready::Setup(missing.to_owned()))?,
-        Err(error) if error.code().is_some_and(|code| matches!(code.code(), "42P01" | "42501" | "3F000")) => {
-            return Err(Unready::Setup(missing.to_owned()));
-        }
-        Err(error) => return Err(DatabaseError::admin("looking for the set-up")(error).into()),
+        Ok(row) => row.ok_or_else(missing)?,
+        Err(error) if error.code().is_some_and(|code| matches!(code.code(), "42P01" | "42501" | "3F000")) => return Err(missing()),
+        Err(error) => return Err(DatabaseError::admin("looking for the set-up")(error)),
     };
     let version: i32 = row.get(1);
     if version != SETUP_VERSION {
-        return Err(Unready::Setup(format!(
+        return Err(DatabaseError::Setup(format!(
             "the set-up in this database is of version {version}, this program needs {SETUP_VERSION}: remove it and run `pgteller setup` again"
         )));
     }
@@ -296,6 +302,15 @@ impl Governed {
         self.bounded(async {
             let mut guard = self.admin().await?;
             role::close(guard.client()?, name).await
+        })
+        .await
+    }
+
+    /// Terminates one backend of a task's role.
+    pub async fn end_session(&self, role: &str, pid: i32) -> Result<(), DatabaseError> {
+        self.bounded(async {
+            let mut guard = self.admin().await?;
+            role::end_session(guard.client()?, role, pid).await
         })
         .await
     }

@@ -30,7 +30,7 @@ SELECT DISTINCT n.nspname::text, c.relname::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
      LATERAL (SELECT x.grantee FROM aclexplode(c.relacl) x UNION ALL
               SELECT x.grantee FROM pg_attribute a, aclexplode(a.attacl) x WHERE a.attrelid = c.oid) g
-WHERE g.grantee = 0 AND c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+WHERE g.grantee = 0 AND c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pgteller_catalog', 'pgteller_information_schema')
   AND n.nspname !~ '^pg_toast' AND has_schema_privilege('public', n.oid, 'USAGE')
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 ORDER BY 1, 2";

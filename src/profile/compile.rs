@@ -6,7 +6,7 @@
 //! The identity covers everything that the views depend on: relation OIDs, column numbers and types, masks, the shape of row filters,
 //! definitions of application views, the order of schemas, and the version of this compiler (`redteam.md` 5).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 
 use serde_json::{Value, json};
@@ -18,13 +18,21 @@ use crate::database::preflight::{Finding, mixed_indexes};
 use crate::database::{PRIVATE, quote};
 use crate::model::grants::{ColumnGrant, GrantSet, RelationGrant, extension_schemas};
 use crate::model::names::{InstallationId, RelationName};
-use crate::model::snapshot::{Relation, Snapshot};
+use crate::model::snapshot::{CATALOG, Relation, Snapshot};
 
 /// Changes whenever compiled views would.
 const COMPILER_VERSION: u32 = 1;
 
-/// By view OID and column number: the relation, its column, and how it is shown.
-pub type ViewColumns = HashMap<(u32, i16), (RelationName, String, ColumnGrant)>;
+/// The views of a built profile, by their OIDs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ProfileViews {
+    /// By view and column number: the relation, its column, and how it is shown.
+    pub columns: HashMap<(u32, i16), (RelationName, String, ColumnGrant)>,
+    /// The relation that each view presents.
+    pub relations: HashMap<u32, RelationName>,
+    /// What lies below these views, and is locked with them.
+    pub below: BTreeSet<u32>,
+}
 
 /// A compiled grant set.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +55,8 @@ pub struct Compiled {
     pub findings: Vec<Finding>,
     inner_schema: String,
     columns: BTreeMap<RelationName, Vec<(String, ColumnGrant)>>,
+    /// The granted relations, and everything that they derive from.
+    lineage: BTreeSet<u32>,
 }
 
 /// Compiles a grant set. Relations that left the snapshot meanwhile are left out: their names are then not granted.
@@ -74,6 +84,7 @@ pub fn compile(grants: &GrantSet, snapshot: &Snapshot, installation: &Installati
     let search_path = search_path(&schemas, &snapshot.search_path, &extensions);
     let ddl = ddl(&parts, &filters, &schemas, &inner_schema, &role);
     let columns = parts.iter().map(|part| (part.name.clone(), part.columns())).collect();
+    let lineage = parts.iter().flat_map(|part| part.relation.lineage.iter().copied()).collect();
     Compiled {
         lock: lock_of(&role),
         role,
@@ -85,6 +96,7 @@ pub fn compile(grants: &GrantSet, snapshot: &Snapshot, installation: &Installati
         findings: mixed_indexes(grants, snapshot),
         inner_schema,
         columns,
+        lineage,
     }
 }
 
@@ -126,16 +138,16 @@ fn identity(parts: &[Part<'_>], filters: &[Option<String>], snapshot: &Snapshot,
                     Some(json!([column.name, column.attnum, kind.oid, kind.typmod, kind.base_name, kind.enum_labels, grant]))
                 })
                 .collect();
-            json!([part.name, part.relation.oid, part.relation.definition, columns, filter])
+            json!([part.name, part.relation.oid, part.relation.definitions, columns, filter])
         })
         .collect();
     json!({"compiler": COMPILER_VERSION, "search_path": snapshot.search_path, "extensions": extensions, "relations": relations})
         .to_string()
 }
 
-/// `pg_catalog` first, so that a table called `date` does not hide the type (`redteam.md` 7).
-fn search_path(schemas: &BTreeMap<String, String>, order: &[String], extensions: &std::collections::BTreeSet<String>) -> String {
-    let mut path = vec!["pg_catalog".to_owned()];
+/// The governed catalog and `pg_catalog` first, so that a table called `date` does not hide the type (`redteam.md` 7).
+fn search_path(schemas: &BTreeMap<String, String>, order: &[String], extensions: &BTreeSet<String>) -> String {
+    let mut path = vec![CATALOG.to_owned(), "pg_catalog".to_owned()];
     path.extend(order.iter().filter_map(|schema| schemas.get(schema)).map(|schema| quote::identifier(schema)));
     path.extend(extensions.iter().map(|schema| quote::identifier(schema)));
     path.push("pg_temp".to_owned());
@@ -208,16 +220,21 @@ impl Compiled {
         std::iter::once(&self.inner_schema).chain(self.schemas.values()).cloned().collect()
     }
 
-    /// Resolves the views' OIDs, given as (oid, schema, name), to the columns behind them.
-    pub fn view_columns(&self, views: impl Iterator<Item = (u32, String, String)>) -> ViewColumns {
+    /// Resolves the views' OIDs, given as (oid, schema, name), to what they present.
+    pub fn views(&self, views: impl Iterator<Item = (u32, String, String)>) -> ProfileViews {
         let real: BTreeMap<&str, &str> = self.schemas.iter().map(|(real, ours)| (ours.as_str(), real.as_str())).collect();
-        let mut found = HashMap::new();
+        let mut found = ProfileViews { below: self.lineage.clone(), ..ProfileViews::default() };
         for (oid, schema, name) in views {
-            let Some(relation) = real.get(schema.as_str()).map(|schema| RelationName::new(*schema, name)) else { continue };
+            let Some(relation) = real.get(schema.as_str()).map(|schema| RelationName::new(*schema, name)) else {
+                // Inner views, and the tables that filters and keys are read from.
+                found.below.insert(oid);
+                continue;
+            };
             for (index, (column, grant)) in self.columns.get(&relation).into_iter().flatten().enumerate() {
                 let number = i16::try_from(index.saturating_add(1)).unwrap_or(i16::MAX);
-                found.insert((oid, number), (relation.clone(), column.clone(), grant.clone()));
+                found.columns.insert((oid, number), (relation.clone(), column.clone(), grant.clone()));
             }
+            found.relations.insert(oid, relation);
         }
         found
     }

@@ -7,6 +7,7 @@ use crate::database::{SETUP_VERSION, quote};
 use crate::model::names::InstallationId;
 
 const SETUP: &str = include_str!("setup.sql");
+const CATALOG: &str = include_str!("catalog/setup.sql");
 const REMOVE: &str = include_str!("remove.sql");
 
 /// The three roles of an installation.
@@ -33,7 +34,9 @@ impl InstallationRoles {
 
 /// The set-up script, one transaction. The view owner may read these schemas: the upper bound of everything that any policy can ever show.
 pub fn script(id: &InstallationId, verifier: &str, schemas: &[String]) -> String {
-    fill(SETUP, id).replace("{verifier}", &quote::literal(verifier)).replace("{grants}", &grants(id, schemas))
+    fill(&SETUP.replace("{catalog}", CATALOG), id)
+        .replace("{verifier}", &quote::literal(verifier))
+        .replace("{grants}", &grants(id, schemas))
 }
 
 fn grants(id: &InstallationId, schemas: &[String]) -> String {

@@ -10,6 +10,7 @@
 )]
 
 mod analysis;
+mod containment;
 mod decisions;
 mod encryption;
 mod first;

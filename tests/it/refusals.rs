@@ -11,6 +11,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("query", r#"{"sql": "select id from note"}"#),
     ("describe", r#"{}"#),
     ("export", r#"{"sql": "select id from note", "format": "csv"}"#),
+    ("explain", r#"{"sql": "select id from note"}"#),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,7 +75,7 @@ async fn every_tool_refuses_everybody_who_may_not() {
 
 #[test]
 fn tool_declarations_are_what_clients_can_read() {
-    for name in ["query", "describe", "export"] {
+    for name in ["query", "describe", "export", "explain"] {
         let text = read(&format!("tools/{name}.toml"));
         let tool: toml::Value = toml::from_str(&text).unwrap();
         let description = tool["description"].as_str().unwrap();
