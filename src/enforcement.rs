@@ -73,7 +73,10 @@ impl Enforcement {
     pub async fn handle(&self, admitted: Admitted, call: Call) -> Reply {
         let Admitted { who, mut draft, cancelled } = admitted;
         let mut finished = None;
-        let result = self.serve(&who, call, &mut draft, &cancelled, &mut finished).await; // every `?` ends here
+        let mut result = self.serve(&who, call.clone(), &mut draft, &cancelled, &mut finished).await; // every `?` ends here
+        if let Err(Failure::Stale(_)) = result {
+            result = self.serve(&who, call, &mut draft, &cancelled, &mut finished).await;
+        }
         let reply = self.audit.close(draft, result).await;
         self.publish(reply, finished, &who)
     }

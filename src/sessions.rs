@@ -140,25 +140,35 @@ impl TaskSessions {
             return Err(closed().into());
         }
         if rights.sequence < inner.sequence {
-            return Err(Refusal::new(Code::Busy, "the task's rights changed while the call came in").hint("send it again").into());
+            return Err(Failure::Stale(
+                Refusal::new(Code::Busy, "the task's rights changed while the call came in").hint("send it again"),
+            ));
         }
         inner.sequence = rights.sequence;
         let current = inner.role.as_ref().is_some_and(|open| open.profile == compiled.role && open.params == compiled.params);
         if !current {
             let role = match inner.role.take() {
                 Some(open) => {
-                    profile::move_role(&self.governed, compiled, open.role.name.as_str())
-                        .await
-                        .map_err(|error| self.open_failure(error))?;
+                    let moved = profile::move_role(&self.governed, compiled, open.role.name.as_str()).await;
+                    if let Err(error) = moved {
+                        // The role stays the task's, on no profile that is known.
+                        inner.role = Some(OpenRole { profile: String::new(), ..open });
+                        return Err(self.open_failure(error).await);
+                    }
                     open.role
                 }
                 None => {
                     inner.idle.clear();
-                    let role = profile::open_role(&self.governed, compiled, self.until, &self.clock).await;
-                    Arc::new(role.map_err(|error| self.open_failure(error))?)
+                    match profile::open_role(&self.governed, compiled, self.until, &self.clock).await {
+                        Ok(role) => Arc::new(role),
+                        Err(error) => return Err(self.open_failure(error).await),
+                    }
                 }
             };
-            let views = profile::views(&self.governed, compiled).await.map_err(|error| self.open_failure(error))?;
+            let views = match profile::views(&self.governed, compiled).await {
+                Ok(views) => views,
+                Err(error) => return Err(self.open_failure(error).await),
+            };
             inner.role =
                 Some(OpenRole { role, profile: compiled.role.clone(), params: compiled.params.clone(), views: Arc::new(views) });
         }
@@ -169,8 +179,15 @@ impl TaskSessions {
         }
     }
 
-    fn open_failure(&self, error: DatabaseError) -> Failure {
+    async fn open_failure(&self, error: DatabaseError) -> Failure {
         let down = match &error {
+            DatabaseError::Admin { source, .. }
+                if source.code().is_some_and(|code| sqlstate::doubts_snapshot(code.code()) && code.code() != "XX000") =>
+            {
+                tracing::info!(database = %self.governed.name, "{}", Fault::new("building a profile over a schema that moved", error).chain());
+                self.look_again().await;
+                return Failure::Stale(Refusal::new(Code::Busy, "the schema changed while the call came in").hint("send it again"));
+            }
             DatabaseError::AdminConnect(_) | DatabaseError::Connect(_) | DatabaseError::Slow(_) => true,
             DatabaseError::Admin { source, .. } => {
                 source.is_closed() || source.code().is_none_or(|code| sqlstate::is_unavailable(code.code()))

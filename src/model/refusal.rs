@@ -169,6 +169,8 @@ pub enum Failure {
     Refused(Refusal),
     /// We failed.
     Fault(Fault),
+    /// The schema moved under the call: it is worth one more try, and only then told.
+    Stale(Refusal),
 }
 
 impl From<Refusal> for Failure {

@@ -174,7 +174,7 @@ impl TaskSessions {
             End::Done(Err(WireError::Moved)) => {
                 self.end(leased);
                 self.look_again().await;
-                Err(moved().into())
+                Err(Failure::Stale(moved()))
             }
             End::Done(Err(WireError::Server(error))) => {
                 self.give_back(leased).await;
@@ -203,7 +203,7 @@ impl TaskSessions {
         }
     }
 
-    async fn look_again(&self) {
+    pub(super) async fn look_again(&self) {
         if let Err(error) = self.governed.refresh().await {
             tracing::warn!(database = %self.governed.name, %error, "the schema could not be read again");
         }
