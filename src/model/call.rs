@@ -169,6 +169,14 @@ pub enum Answer {
     Content(ExportContent),
 }
 
+impl Answer {
+    /// A description in which every character can be seen.
+    pub fn description(mut value: serde_json::Value) -> Self {
+        crate::model::text::visible_json(&mut value);
+        Self::Description(value)
+    }
+}
+
 /// Rows of a query, as raw JSON.
 #[derive(Debug)]
 pub struct Rows {

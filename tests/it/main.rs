@@ -14,6 +14,7 @@ mod containment;
 mod decisions;
 mod encryption;
 mod first;
+mod hygiene;
 mod identity;
 mod life;
 mod masks;
