@@ -18,7 +18,7 @@ use crate::database::wire::{Wire, WireError};
 use crate::database::{DatabaseError, Governed, sqlstate};
 use crate::model::decision::Limits;
 use crate::model::grants::GrantSet;
-use crate::model::names::{DatabaseName, RoleName};
+use crate::model::names::{DatabaseName, RelationName, RoleName};
 use crate::model::refusal::{Code, Failure, Fault, Refusal};
 use crate::model::snapshot::Snapshot;
 use crate::profile::compile::ProfileViews;
@@ -48,6 +48,13 @@ pub struct Rights {
     pub compiled: Compiled,
     /// The schema it was checked against.
     pub snapshot: Arc<Snapshot>,
+}
+
+impl Rights {
+    /// Whether the task sees only some rows of a relation.
+    pub fn limits_rows(&self, relation: &RelationName) -> bool {
+        self.grants.relations.get(relation).is_some_and(|grant| grant.rows.is_some())
+    }
 }
 
 /// The role and sessions of one task.
