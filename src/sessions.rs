@@ -178,7 +178,7 @@ impl TaskSessions {
         if !current {
             let role = match inner.role.take() {
                 Some(open) => {
-                    profile::move_role(&self.governed, compiled, open.role.name.as_str())
+                    profile::move_role(&self.governed, compiled, open.role.name.as_str(), &self.clock)
                         .await
                         .map_err(|error| self.open_failure(error))?;
                     open.role
