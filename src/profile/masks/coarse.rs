@@ -24,7 +24,8 @@ pub fn bucket(value: &str, kind: &BaseType, width: u64) -> Option<String> {
                 let finite = above(&format!("-{digits}e{exponent}"), &number);
                 format!("CASE WHEN {number} = 'NaN'::numeric THEN {number} ELSE {finite} END")
             }
-            None => within("1e131071", &number, floored),
+            // Without the value's number of decimals, which the difference would keep.
+            None => within("1e131071", &number, |x| format!("pg_catalog.trim_scale({})", floored(x))),
         }),
         // Through double precision: `real` becomes a numeric of six digits. What rounds up to the next type's bound stays below it.
         TypeFamily::Float4 => Some(within("3.4028234e38", &format!("{value}::double precision::numeric"), floored)),
