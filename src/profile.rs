@@ -35,7 +35,7 @@ async fn open_role_unbounded(
 ) -> Result<TaskRole, DatabaseError> {
     let mut guard = governed.announced().await?;
     let client = guard.client()?;
-    let transaction = with_profile(client, governed, compiled).await?;
+    let transaction = with_profile(client, governed, compiled, clock).await?;
     let ask = TaskRoleAsk {
         installation: &governed.installation,
         instance: &governed.instance,
@@ -49,14 +49,14 @@ async fn open_role_unbounded(
 }
 
 /// Moves an open task to another profile in one transaction; its next statement sees the new one.
-pub async fn move_role(governed: &Governed, compiled: &Compiled, role: &str) -> Result<(), DatabaseError> {
-    governed.bounded(move_role_unbounded(governed, compiled, role)).await
+pub async fn move_role(governed: &Governed, compiled: &Compiled, role: &str, clock: &Clock) -> Result<(), DatabaseError> {
+    governed.bounded(move_role_unbounded(governed, compiled, role, clock)).await
 }
 
-async fn move_role_unbounded(governed: &Governed, compiled: &Compiled, role: &str) -> Result<(), DatabaseError> {
+async fn move_role_unbounded(governed: &Governed, compiled: &Compiled, role: &str, clock: &Clock) -> Result<(), DatabaseError> {
     let mut guard = governed.admin().await?;
     let client = guard.client()?;
-    let transaction = with_profile(client, governed, compiled).await?;
+    let transaction = with_profile(client, governed, compiled, clock).await?;
     let moving = || DatabaseError::admin("moving a task to another profile");
     transaction
         .execute("SELECT pgteller_api.move_task($1::text::name, $2::text::name)", &[&role, &compiled.role])
@@ -82,8 +82,10 @@ async fn with_profile<'a>(
     client: &'a mut Client,
     governed: &Governed,
     compiled: &Compiled,
+    clock: &Clock,
 ) -> Result<Transaction<'a>, DatabaseError> {
     let using = || DatabaseError::admin("looking for the profile");
+    ensure_keys(client, compiled, clock).await?;
     if !is_built(client, compiled).await? {
         if migration::is_held(client).await? {
             return Err(DatabaseError::Held);
@@ -99,6 +101,20 @@ async fn with_profile<'a>(
     } else {
         Err(DatabaseError::Unexpected("a profile vanished while a task was opened on it".to_owned()))
     }
+}
+
+/// Makes the keys of value domains that have none: also for a profile that is built, since the DBA changes a key by deleting it.
+async fn ensure_keys(client: &Client, compiled: &Compiled, clock: &Clock) -> Result<(), DatabaseError> {
+    for domain in &compiled.value_domains {
+        client
+            .execute(
+                "INSERT INTO pgteller_private.keys(id, key) SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM pgteller_private.keys WHERE id = $1) ON CONFLICT DO NOTHING",
+                &[&domain.as_str(), &clock.random::<32>().as_slice()],
+            )
+            .await
+            .map_err(DatabaseError::admin("making the key of a value domain"))?;
+    }
+    Ok(())
 }
 
 async fn is_built(client: &impl GenericClient, compiled: &Compiled) -> Result<bool, DatabaseError> {

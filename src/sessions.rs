@@ -156,7 +156,7 @@ impl TaskSessions {
         if !current {
             let role = match inner.role.take() {
                 Some(open) => {
-                    let moved = profile::move_role(&self.governed, compiled, open.role.name.as_str()).await;
+                    let moved = profile::move_role(&self.governed, compiled, open.role.name.as_str(), &self.clock).await;
                     if let Err(error) = moved {
                         // The role stays the task's, on no profile that is known.
                         inner.role = Some(OpenRole { profile: String::new(), ..open });

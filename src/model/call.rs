@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use crate::model::grants::Mask;
+use crate::model::mask::Mask;
 use crate::model::names::{DatabaseName, ExportId, RequestId};
 use crate::model::refusal::Refusal;
 
@@ -217,7 +217,7 @@ pub struct OutputColumn {
 
 impl OutputColumn {
     /// A column shown through a mask, or clear.
-    pub fn new(name: String, kind: String, mask: Option<Mask>) -> Self {
+    pub fn new(name: String, kind: String, mask: Option<&Mask>) -> Self {
         Self { name, kind, masked: mask.map(Mask::name) }
     }
 }

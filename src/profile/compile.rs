@@ -15,13 +15,14 @@ use sha2::{Digest, Sha256};
 use super::masks;
 use super::predicates::Predicates;
 use crate::database::preflight::{Finding, mixed_indexes};
-use crate::database::{PRIVATE, quote};
+use crate::database::quote;
 use crate::model::grants::{ColumnGrant, GrantSet, RelationGrant, extension_schemas};
+use crate::model::mask::{Mask, ValueDomain};
 use crate::model::names::{InstallationId, RelationName};
 use crate::model::snapshot::{CATALOG, Relation, Snapshot};
 
 /// Changes whenever compiled views would.
-const COMPILER_VERSION: u32 = 1;
+const COMPILER_VERSION: u32 = 2;
 
 /// The views of a built profile, by their OIDs.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -53,6 +54,8 @@ pub struct Compiled {
     pub ddl: String,
     /// Indexes that would make row order a channel under these grants.
     pub findings: Vec<Finding>,
+    /// The value domains whose keys the views read.
+    pub value_domains: BTreeSet<ValueDomain>,
     inner_schema: String,
     columns: BTreeMap<RelationName, Vec<(String, ColumnGrant)>>,
     /// The granted relations, and everything that they derive from.
@@ -94,6 +97,7 @@ pub fn compile(grants: &GrantSet, snapshot: &Snapshot, installation: &Installati
         params: json!({"p": grants.params, "c": predicates.constants}),
         ddl,
         findings: mixed_indexes(grants, snapshot),
+        value_domains: parts.iter().flat_map(Part::value_domains).collect(),
         inner_schema,
         columns,
         lineage,
@@ -121,6 +125,13 @@ impl Part<'_> {
             .filter_map(|column| Some((column.name.clone(), self.grant.columns.get(&column.name)?.clone())))
             .collect()
     }
+
+    fn value_domains(&self) -> impl Iterator<Item = ValueDomain> {
+        self.grant.columns.values().filter_map(|grant| match grant {
+            ColumnGrant::Masked(Mask::Pseudonym { domain }) => Some(domain.clone()),
+            ColumnGrant::Masked(_) | ColumnGrant::Clear => None,
+        })
+    }
 }
 
 fn identity(parts: &[Part<'_>], filters: &[Option<String>], snapshot: &Snapshot, extensions: &[String]) -> String {
@@ -135,7 +146,7 @@ fn identity(parts: &[Part<'_>], filters: &[Option<String>], snapshot: &Snapshot,
                 .filter_map(|column| {
                     let grant = part.grant.columns.get(&column.name)?;
                     let kind = &column.kind;
-                    Some(json!([column.name, column.attnum, kind.oid, kind.typmod, kind.base_name, kind.enum_labels, grant]))
+                    Some(json!([column.name, column.attnum, kind.oid, kind.typmod, kind.base(), kind.element, grant]))
                 })
                 .collect();
             json!([part.name, part.relation.oid, part.relation.definitions, columns, filter])
@@ -196,7 +207,6 @@ fn ddl(
 }
 
 fn masked_columns(part: &Part<'_>) -> String {
-    let key = format!("(SELECT t.key FROM {PRIVATE}.task t WHERE t.role_name = session_user)");
     let columns: Vec<String> = part
         .relation
         .columns
@@ -206,7 +216,7 @@ fn masked_columns(part: &Part<'_>) -> String {
             Some(match part.grant.columns.get(&column.name)? {
                 ColumnGrant::Clear => format!("s.{name}"),
                 ColumnGrant::Masked(mask) => {
-                    format!("{} AS {name}", masks::expression(*mask, &format!("s.{name}"), &column.kind, &key))
+                    format!("{} AS {name}", masks::expression(mask, &format!("s.{name}"), &column.kind))
                 }
             })
         })

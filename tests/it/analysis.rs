@@ -33,6 +33,7 @@ impl Scene {
             base_name: "text".into(),
             family: TypeFamily::Text,
             enum_labels: Vec::new(),
+            element: None,
             extension_schema: None,
         };
         let column = |name: &str| Column {

@@ -4,6 +4,7 @@
 //! Gold queries of a text-to-SQL evaluation over six databases; tasks that see everything, and tasks with masks and a row filter.
 
 mod masks;
+pub mod reference;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -26,7 +27,8 @@ const DATABASES: &[(&str, &str)] = &[
 ];
 
 /// Pinned, so that the twin can hold hashed values.
-const KEY: &[u8] = b"a key that is thirty-two bytes..";
+const KEYS: reference::Keys<'static> =
+    reference::Keys { task: b"a key that is thirty-two bytes..", domain: b"another one, of a value's domain" };
 
 #[derive(Deserialize)]
 struct Question {
@@ -173,7 +175,9 @@ fn policy(schema: &str, labels: &BTreeMap<String, String>, rows: &Value) -> Stri
         "unlabelled": "clear",
         "masks": {
             "email": {"mask": "email"}, "partial": {"mask": "partial", "keep_last": 3}, "hash": {"mask": "hash"},
-            "redact": {"mask": "redact"}, "null": {"mask": "null"},
+            "redact": {"mask": "redact"}, "null": {"mask": "null"}, "pseudonym": {"mask": "pseudonym", "domain": "twin"},
+            "bucket": {"mask": "bucket", "width": 100}, "month": {"mask": "truncate", "to": "month"},
+            "week": {"mask": "truncate", "to": "week"},
         },
         "grants": {"twin": {
             "agents": ["twin"], "purposes": ["twin"], "read": {"allow": [format!("{schema}.*")]}, "rows": rows,
@@ -197,7 +201,8 @@ async fn serve(database: &TestDatabase, schema: &str, policy: &str) -> Served {
     let served = configured.serve().await;
     let opened = served.query("select 1").await;
     assert!(opened.get("rows").is_some(), "{opened}");
-    database.owner.execute("UPDATE pgteller_private.task SET key = $1", &[&KEY]).await.unwrap();
+    database.owner.execute("UPDATE pgteller_private.task SET key = $1", &[&KEYS.task]).await.unwrap();
+    database.owner.execute("UPDATE pgteller_private.keys SET key = $1", &[&KEYS.domain]).await.unwrap();
     served
 }
 
@@ -233,7 +238,7 @@ async fn masked_tasks_get_what_the_twin_gives() {
         let sql = unpack(&format!("{name}.sql.gz"));
         let (real, twin) = TestDatabase::two(&sql).await;
         real.set_up(&[schema]).await;
-        let (labels, rows) = masks::make_twin(&twin.owner, schema, KEY).await;
+        let (labels, rows) = masks::make_twin(&twin.owner, schema, &KEYS).await;
         assert!(!labels.is_empty(), "{name}: {labels:?}");
         twin.owner.batch_execute(&format!("SET search_path = {schema}; SET extra_float_digits = 1")).await.unwrap();
         let served = serve(&real, schema, &policy(schema, &labels, &rows)).await;

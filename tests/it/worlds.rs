@@ -55,7 +55,8 @@ impl World {
         let opened = served.query("select 1").await;
         assert!(opened.get("rows").is_some(), "{opened}");
         // Keys are pinned: hashed values depend on the task's random key and on nothing hidden.
-        database.owner.batch_execute("UPDATE pgteller_private.task SET key = sha256('a key for both worlds')").await.unwrap();
+        let pin = "UPDATE pgteller_private.task SET key = sha256('a key for both worlds'); UPDATE pgteller_private.keys SET key = sha256('another')";
+        database.owner.batch_execute(pin).await.unwrap();
         Self { database, served }
     }
 
