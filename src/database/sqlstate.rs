@@ -38,6 +38,7 @@ pub fn refusal(error: &ServerError, sql: &str, position: Option<u32>, grants: &G
         }
         "0A000" => Refusal::new(Code::NotAQuery, "this cannot be done on what you see of a relation")
             .hint("you see views: they have no TABLESAMPLE, no system columns, and no rows to lock"),
+        "42601" if sql.contains('`') => failed("42601", named).hint("names take double quotes in PostgreSQL, not backticks"),
         state => failed(state, named),
     };
     let mut refusal = refusal.at(position);

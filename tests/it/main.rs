@@ -10,6 +10,7 @@
 )]
 
 mod analysis;
+mod benign;
 mod containment;
 mod decisions;
 mod encryption;

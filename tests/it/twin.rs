@@ -3,7 +3,7 @@
 //!
 //! Gold queries of a text-to-SQL evaluation over six databases; tasks that see everything, and tasks with masks and a row filter.
 
-mod masks;
+pub mod masks;
 pub mod reference;
 
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ const DATABASES: &[(&str, &str)] = &[
 ];
 
 /// Pinned, so that the twin can hold hashed values.
-const KEYS: reference::Keys<'static> =
+pub const KEYS: reference::Keys<'static> =
     reference::Keys { task: b"a key that is thirty-two bytes..", domain: b"another one, of a value's domain" };
 
 #[derive(Deserialize)]
@@ -73,7 +73,7 @@ fn qualified(sql: &str, schema: &str, tables: &[String]) -> String {
 }
 
 /// What a plain client gets: column names, and rows as our JSON writes PostgreSQL's text.
-async fn plain(client: &Client, sql: &str) -> Result<(Vec<String>, Vec<Value>), String> {
+pub async fn plain(client: &Client, sql: &str) -> Result<(Vec<String>, Vec<Value>), String> {
     let statement = client.prepare(sql).await.map_err(|error| error.to_string())?;
     let kinds: Vec<CellKind> = statement.columns().iter().map(|column| CellKind::of(column.type_().oid())).collect();
     let names = statement.columns().iter().map(|column| column.name().to_owned()).collect();
@@ -136,11 +136,6 @@ async fn compare(served: &Served, twin: &Client, sql: &str, tally: &mut Tally) -
         tally.equal += 1;
         return Ok(());
     }
-    let sorted = |rows: &[Value]| {
-        let mut texts: Vec<String> = rows.iter().map(Value::to_string).collect();
-        texts.sort();
-        texts
-    };
     // Without a total order any order is right.
     if sorted(got) == sorted(&rows) {
         tally.unordered += 1;
@@ -151,6 +146,13 @@ async fn compare(served: &Served, twin: &Client, sql: &str, tally: &mut Tally) -
         json!(got.iter().take(5).collect::<Vec<_>>()),
         json!(rows.iter().take(5).collect::<Vec<_>>())
     ))
+}
+
+/// Rows in one order, whatever it is.
+pub fn sorted(rows: &[Value]) -> Vec<String> {
+    let mut texts: Vec<String> = rows.iter().map(Value::to_string).collect();
+    texts.sort();
+    texts
 }
 
 /// Differences that views have by nature.

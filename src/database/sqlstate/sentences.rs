@@ -21,7 +21,6 @@ fn refusal(message: impl Into<String>) -> Refusal {
 /// Class 42: what is wrong with the statement itself.
 fn statement(state: &str, named: Option<&str>) -> Refusal {
     match state {
-        "42601" if named == Some("`") => refusal("there is a syntax error near a backtick").hint("names take double quotes in PostgreSQL"),
         "42601" => refusal(about("there is a syntax error near", named, "")).hint("check the SQL at that place; PostgreSQL's dialect is spoken"),
         "42883" => refusal(about("no function or operator", named, "takes arguments of these types"))
             .hint("check the argument types; cast explicitly, for instance `x::text`; compare an enum with a plain string literal"),
