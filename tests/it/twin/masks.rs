@@ -88,8 +88,11 @@ pub async fn apply(
     }
     for (table, conditions) in rows {
         for (column, condition) in conditions {
-            let value = condition["equals"].to_string().replace('"', "'");
-            twin.batch_execute(&format!("DELETE FROM {table} WHERE {column} IS DISTINCT FROM {value}")).await.unwrap();
+            let values =
+                condition.get("in").and_then(Value::as_array).cloned().unwrap_or_else(|| vec![condition["equals"].clone()]);
+            let values: Vec<String> = values.iter().map(|value| value.to_string().replace('"', "'")).collect();
+            let delete = format!("DELETE FROM {table} WHERE ({column} IN ({})) IS NOT TRUE", values.join(", "));
+            twin.batch_execute(&delete).await.unwrap();
         }
     }
 }
