@@ -20,6 +20,7 @@ mod identity;
 mod life;
 mod masks;
 mod preflight;
+mod redteam;
 mod refusals;
 mod snapshots;
 mod support;
