@@ -6,20 +6,26 @@
 -- A courtesy, not a wall: the wall is that a task's role may read nothing but its views.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
--- 1. What each profile shows. Written by the gateway's login (fill.sql, forget.sql), never by a task.
+-- 1. What each profile shows. Written by the gateway's login (fill.sql, forget.sql beside this file), never by a task.
 SET LOCAL ROLE {definer};
 CREATE TABLE pgteller_private.shown_schema(
   profile name, oid oid, real_schema name NOT NULL, PRIMARY KEY (profile, oid));
-CREATE TABLE pgteller_private.shown_relation(      -- oid, schema: of the profile; base: the real relation; kind: its relkind, a foreign table as `r`
-  profile name, oid oid, schema oid NOT NULL, base oid NOT NULL, kind "char" NOT NULL, PRIMARY KEY (profile, oid));
-CREATE TABLE pgteller_private.shown_column(
-  profile name, oid oid, attnum int2, base oid NOT NULL, base_attnum int2 NOT NULL, PRIMARY KEY (profile, oid, attnum));
+CREATE TABLE pgteller_private.shown_relation(      -- oid, schema: of the profile; base: the real relation; kind: its relkind, a foreign table as `r`;
+  profile name, oid oid, schema oid NOT NULL, base oid NOT NULL, kind "char" NOT NULL, columns int2[] NOT NULL, PRIMARY KEY (profile, oid));   -- columns: the real number of each column of the view
 CREATE TABLE pgteller_private.shown_type(          -- types of shown columns that PostgreSQL does not bring
   profile name, oid oid, PRIMARY KEY (profile, oid));
 CREATE TABLE pgteller_private.shown_constraint(    -- oid, index: of the real constraint; columns: numbers in the profile's views
   profile name, oid oid, kind "char" NOT NULL, relation oid NOT NULL, columns int2[] NOT NULL, ref_relation oid, ref_columns int2[], index oid, PRIMARY KEY (profile, oid));
-GRANT SELECT ON pgteller_private.shown_schema, pgteller_private.shown_relation, pgteller_private.shown_column, pgteller_private.shown_type, pgteller_private.shown_constraint TO {owner};
-GRANT SELECT, INSERT, DELETE ON pgteller_private.shown_schema, pgteller_private.shown_relation, pgteller_private.shown_column, pgteller_private.shown_type, pgteller_private.shown_constraint TO {login};
+CREATE INDEX ON pgteller_private.shown_constraint(profile, index);
+GRANT SELECT ON pgteller_private.shown_schema, pgteller_private.shown_relation, pgteller_private.shown_type, pgteller_private.shown_constraint TO {owner};
+GRANT SELECT, INSERT, DELETE ON pgteller_private.shown_schema, pgteller_private.shown_relation, pgteller_private.shown_type, pgteller_private.shown_constraint TO {login};
+-- Statistics, until autovacuum has seen real rows: without any, PostgreSQL takes a profile for a handful of rows and joins them in nested loops.
+INSERT INTO pgteller_private.shown_schema SELECT p::text, p * 10 + g, g::text FROM generate_series(1, 3) p, generate_series(1, 5) g;
+INSERT INTO pgteller_private.shown_relation SELECT p::text, p * 1000 + g, p * 10 + g % 5, g, 'r', '{1,2,3,4,5,6,7,8}' FROM generate_series(1, 3) p, generate_series(1, 300) g;
+INSERT INTO pgteller_private.shown_type SELECT p::text, g FROM generate_series(1, 3) p, generate_series(1, 20) g;
+INSERT INTO pgteller_private.shown_constraint SELECT p::text, p * 1000 + g, CASE g % 2 WHEN 0 THEN 'p' ELSE 'f' END, p * 1000 + g / 2, '{1}', p * 1000 + g / 3, CASE g % 2 WHEN 1 THEN '{1}'::int2[] END, CASE g % 2 WHEN 0 THEN g END FROM generate_series(1, 3) p, generate_series(1, 600) g;
+ANALYZE pgteller_private.shown_schema, pgteller_private.shown_relation, pgteller_private.shown_type, pgteller_private.shown_constraint;
+DELETE FROM pgteller_private.shown_schema; DELETE FROM pgteller_private.shown_relation; DELETE FROM pgteller_private.shown_type; DELETE FROM pgteller_private.shown_constraint;
 RESET ROLE;
 
 -- 2. The views.
@@ -27,10 +33,11 @@ SET LOCAL ROLE {owner};
 CREATE SCHEMA pgteller_catalog;
 CREATE SCHEMA pgteller_information_schema;
 
--- The rows of the asking task's profile. Nobody but the view owner may select from these five.
+-- The rows of the asking task's profile. Nobody but the view owner may select from these four. They are no barriers, or PostgreSQL could not
+-- look rows up in them by index; they are only read behind the fences below.
 DO $do$ DECLARE t text; BEGIN
-  FOREACH t IN ARRAY ARRAY['schema', 'relation', 'column', 'type', 'constraint'] LOOP
-    EXECUTE format('CREATE VIEW pgteller_information_schema._%1$s WITH (security_barrier = true) AS SELECT * FROM pgteller_private.shown_%1$s s
+  FOREACH t IN ARRAY ARRAY['schema', 'relation', 'type', 'constraint'] LOOP
+    EXECUTE format('CREATE VIEW pgteller_information_schema._%1$s AS SELECT * FROM pgteller_private.shown_%1$s s
                     WHERE s.profile = (SELECT t.profile FROM pgteller_private.task t WHERE t.role_name = session_user)', t);
   END LOOP; END $do$;
 
@@ -45,14 +52,19 @@ DECLARE
   i constant text := 'pgteller_information_schema';
   -- the namespace that a type is shown in: the profile's, if that schema is shown
   type_schema constant text := 'coalesce((SELECT s.oid FROM pgteller_information_schema._schema s JOIN pg_namespace n ON n.nspname = s.real_schema WHERE n.oid = t.typnamespace), t.typnamespace)';
+  base_column constant text := '(SELECT b.%s FROM pg_attribute b WHERE b.attrelid = r.base AND b.attnum = r.columns[a.attnum])';
+  view_column constant text := '(SELECT b.%s FROM pg_attribute b WHERE b.attrelid = k.relation AND b.attnum = k.columns[a.attnum])';
   strip constant text := $x$btrim(regexp_replace(regexp_replace(d.description, '(?<!\S)@label:\S*', '', 'g'), '\s+', ' ', 'g'))$x$;
   no_description constant text := $x$ AND btrim(regexp_replace(d.description, '(?<!\S)@label:\S*', '', 'g')) <> ''$x$;
-  keys constant text := 'pgteller_information_schema._constraint k JOIN pg_constraint kc ON kc.oid = k.oid';
-  -- raw material of information_schema
-  rel constant text := '(SELECT r.oid, r.kind, s.real_schema, c.relname FROM pgteller_information_schema._relation r JOIN pgteller_information_schema._schema s ON s.oid = r.schema JOIN pg_class c ON c.oid = r.oid OFFSET 0) x';
-  con constant text := '(SELECT k.oid, k.kind, k.relation, k.columns, k.ref_relation, k.ref_columns, k.index, kc.conname, kc.condeferrable, kc.condeferred, kc.confmatchtype, kc.confupdtype, kc.confdeltype, s.real_schema, c.relname
-      FROM pgteller_information_schema._constraint k JOIN pg_constraint kc ON kc.oid = k.oid
-      JOIN pgteller_information_schema._relation r ON r.oid = k.relation JOIN pgteller_information_schema._schema s ON s.oid = r.schema JOIN pg_class c ON c.oid = k.relation';
+  -- raw material of information_schema. What a row only needs to be told is a sub-select, so that the number of rows stays plain to the planner.
+  schema_of constant text := '(SELECT s.real_schema FROM pgteller_information_schema._schema s WHERE s.oid = %s)';
+  name_of constant text := '(SELECT c.relname FROM pg_class c WHERE c.oid = %s)';
+  rel constant text := '(SELECT r.oid, r.kind, ' || format(schema_of, 'r.schema') || ' AS real_schema, c.relname FROM pgteller_information_schema._relation r JOIN pg_class c ON c.oid = r.oid OFFSET 0) x';
+  schema_of_relation constant text := '(SELECT s.real_schema FROM pgteller_information_schema._relation r JOIN pgteller_information_schema._schema s ON s.oid = r.schema WHERE r.oid = %s)';
+  con constant text := 'SELECT k.oid, k.kind, k.relation, k.columns, k.ref_relation, k.ref_columns, k.index, kc.conindid, kc.conname, kc.condeferrable, kc.condeferred, kc.confmatchtype, kc.confupdtype, kc.confdeltype, '
+    || format(schema_of_relation, 'k.relation') || ' AS real_schema, ' || format(name_of, 'k.relation') || ' AS relname FROM pgteller_information_schema._constraint k JOIN pg_constraint kc ON kc.oid = k.oid';
+  -- the shown key that a foreign key refers to
+  referred constant text := 'FROM pgteller_information_schema._constraint q JOIN pg_constraint qc ON qc.oid = q.oid WHERE q.index = x.conindid AND q.relation = x.ref_relation LIMIT 1';
   rule constant text := $x$CASE %s WHEN 'a' THEN 'NO ACTION' WHEN 'r' THEN 'RESTRICT' WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL' WHEN 'd' THEN 'SET DEFAULT' END$x$;
   catalog constant jsonb := jsonb_build_object('table_catalog', 'current_database()', 'table_schema', 'x.real_schema', 'table_name', 'x.relname');
   named constant jsonb := jsonb_build_object('constraint_catalog', 'current_database()', 'constraint_schema', 'x.real_schema', 'constraint_name', 'x.conname');
@@ -71,21 +83,21 @@ BEGIN
           'relreplident', $x$CASE r.kind WHEN 'v' THEN 'n' ELSE 'd' END$x$, 'relhasrules', $x$r.kind = 'v'$x$, 'relispartition', $x$r.base IN (SELECT i.inhrelid FROM pg_inherits i JOIN pgteller_information_schema._relation p ON p.base = i.inhparent WHERE p.kind = 'p')$x$, 'relrowsecurity', 'false', 'relforcerowsecurity', 'false',
           'relhasindex', 'c.oid IN (SELECT k.relation FROM pgteller_information_schema._constraint k WHERE k.index IS NOT NULL)',
           'relhastriggers', $x$c.oid IN (SELECT k.relation FROM pgteller_information_schema._constraint k WHERE k.kind = 'f' UNION ALL SELECT k.ref_relation FROM pgteller_information_schema._constraint k WHERE k.kind = 'f')$x$),
-        'pgteller_information_schema._relation r JOIN pg_class c ON c.oid = r.oid AND c.relnamespace = r.schema'),
-      (21, c, 'pg_class', 'pg_catalog.pg_class', 'c', 'c.oid', jsonb_build_object('relnamespace', 'r.schema', 'relowner', '0', 'reltype', '0', 'relacl', NULL, 'reloptions', NULL, 'relpartbound', NULL,
+        'pgteller_information_schema._relation r JOIN pg_class c ON c.oid = r.oid'),
+      (21, c, 'pg_class', 'pg_catalog.pg_class', 'c', 'c.oid', jsonb_build_object('relnamespace', '(SELECT r.schema FROM pgteller_information_schema._relation r WHERE r.oid = k.relation)', 'relowner', '0', 'reltype', '0', 'relacl', NULL, 'reloptions', NULL, 'relpartbound', NULL,
           'relkind', $x$'i'$x$, 'relispartition', 'false', 'relfilenode', '0', 'reltablespace', '0', 'reltuples', '-1', 'relpages', '0', 'relallvisible', '0', 'relallfrozen', '0',
           'relnatts', 'cardinality(k.columns)', 'relfrozenxid', $x$'0'$x$, 'relminmxid', $x$'0'$x$),
-        'pgteller_information_schema._constraint k JOIN pgteller_information_schema._relation r ON r.oid = k.relation JOIN pg_class c ON c.oid = k.index'),
-      (30, c, 'pg_attribute', 'pg_catalog.pg_attribute', 'a', 'a.attrelid, a.attnum', jsonb_build_object('attnotnull', 'b.attnotnull', 'attidentity', 'b.attidentity', 'atthasdef', 'false', 'attacl', NULL, 'attoptions', NULL, 'attfdwoptions', NULL, 'attmissingval', NULL, 'attstattarget', CASE WHEN current_setting('server_version_num')::int < 170000 THEN '-1' END),
-        'pgteller_information_schema._column k JOIN pg_attribute a ON a.attrelid = k.oid AND a.attnum = k.attnum JOIN pg_attribute b ON b.attrelid = k.base AND b.attnum = k.base_attnum'),
-      (31, c, 'pg_attribute', 'pg_catalog.pg_attribute', 'a', 'a.attrelid, a.attnum', jsonb_build_object('attname', 'b.attname', 'atttypid', 'b.atttypid', 'atttypmod', 'b.atttypmod', 'attacl', NULL, 'attoptions', NULL, 'attfdwoptions', NULL, 'attmissingval', NULL, 'attstattarget', CASE WHEN current_setting('server_version_num')::int < 170000 THEN '-1' END),
-        'pgteller_information_schema._constraint k CROSS JOIN LATERAL unnest(k.columns) WITH ORDINALITY u(num, place) JOIN pg_attribute a ON a.attrelid = k.index AND a.attnum = u.place JOIN pg_attribute b ON b.attrelid = k.relation AND b.attnum = u.num'),
+        'pgteller_information_schema._constraint k JOIN pg_class c ON c.oid = k.index'),
+      (30, c, 'pg_attribute', 'pg_catalog.pg_attribute', 'a', 'a.attrelid, a.attnum', jsonb_build_object('attnotnull', format(base_column, 'attnotnull'), 'attidentity', format(base_column, 'attidentity'), 'atthasdef', 'false', 'attacl', NULL, 'attoptions', NULL, 'attfdwoptions', NULL, 'attmissingval', NULL, 'attstattarget', CASE WHEN current_setting('server_version_num')::int < 170000 THEN '-1' END),
+        'pgteller_information_schema._relation r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0'),
+      (31, c, 'pg_attribute', 'pg_catalog.pg_attribute', 'a', 'a.attrelid, a.attnum', jsonb_build_object('attname', format(view_column, 'attname'), 'atttypid', format(view_column, 'atttypid'), 'atttypmod', format(view_column, 'atttypmod'), 'attacl', NULL, 'attoptions', NULL, 'attfdwoptions', NULL, 'attmissingval', NULL, 'attstattarget', CASE WHEN current_setting('server_version_num')::int < 170000 THEN '-1' END),
+        'pgteller_information_schema._constraint k JOIN pg_attribute a ON a.attrelid = k.index AND a.attnum <= cardinality(k.columns)'),
       (35, c, 'pg_inherits', 'pg_catalog.pg_inherits', 'i', NULL, jsonb_build_object('inhrelid', 'child.oid', 'inhparent', 'parent.oid'),
         'pg_inherits i JOIN pgteller_information_schema._relation child ON child.base = i.inhrelid JOIN pgteller_information_schema._relation parent ON parent.base = i.inhparent'),
       -- Keys, of which every column is shown.
-      (40, c, 'pg_constraint', 'pg_catalog.pg_constraint', 'kc', 'kc.oid', jsonb_build_object('connamespace', 'r.schema', 'conrelid', 'k.relation', 'confrelid', 'coalesce(k.ref_relation, 0)', 'conkey', 'k.columns', 'confkey', 'k.ref_columns',
+      (40, c, 'pg_constraint', 'pg_catalog.pg_constraint', 'kc', 'kc.oid', jsonb_build_object('connamespace', '(SELECT r.schema FROM pgteller_information_schema._relation r WHERE r.oid = k.relation)', 'conrelid', 'k.relation', 'confrelid', 'coalesce(k.ref_relation, 0)', 'conkey', 'k.columns', 'confkey', 'k.ref_columns',
           'contypid', '0', 'conparentid', 'CASE WHEN kc.conparentid IN (SELECT q.oid FROM pgteller_information_schema._constraint q) THEN kc.conparentid ELSE 0 END', 'conbin', NULL, 'confdelsetcols', NULL, 'coninhcount', '0', 'conislocal', 'true'),
-        keys || ' JOIN pgteller_information_schema._relation r ON r.oid = k.relation'),
+        'pgteller_information_schema._constraint k JOIN pg_constraint kc ON kc.oid = k.oid'),
       (50, c, 'pg_index', 'pg_catalog.pg_index', 'i', 'i.indexrelid', jsonb_build_object('indrelid', 'k.relation', 'indnatts', 'cardinality(k.columns)', 'indnkeyatts', 'cardinality(k.columns)', 'indkey', $x$array_to_string(k.columns, ' ')$x$, 'indexprs', NULL, 'indpred', NULL),
         'pgteller_information_schema._constraint k JOIN pg_index i ON i.indexrelid = k.index'),
       -- PostgreSQL's own types, and those of shown columns.
@@ -94,10 +106,8 @@ BEGIN
         'pgteller_information_schema._type y JOIN pg_type t ON t.oid = y.oid'),
       (70, c, 'pg_enum', 'pg_catalog.pg_enum', 'e', 'e.oid', '{}', 'pgteller_information_schema._type y JOIN pg_enum e ON e.enumtypid = y.oid'),
       -- Comments without their labels.
-      (80, c, 'pg_description', 'pg_catalog.pg_description', 'd', NULL, jsonb_build_object('objoid', 'r.oid', 'description', strip),
-        $x$pgteller_information_schema._relation r JOIN pg_description d ON d.objoid = r.base AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0$x$ || no_description),
-      (81, c, 'pg_description', 'pg_catalog.pg_description', 'd', NULL, jsonb_build_object('objoid', 'k.oid', 'objsubid', 'k.attnum', 'description', strip),
-        $x$pgteller_information_schema._column k JOIN pg_description d ON d.objoid = k.base AND d.classoid = 'pg_class'::regclass AND d.objsubid = k.base_attnum$x$ || no_description),
+      (80, c, 'pg_description', 'pg_catalog.pg_description', 'd', 'r.oid, d.objsubid', jsonb_build_object('objoid', 'r.oid', 'objsubid', $x$CASE d.objsubid WHEN 0 THEN 0 ELSE array_position(r.columns, d.objsubid::int2) END$x$, 'description', strip),
+        $x$pgteller_information_schema._relation r JOIN pg_description d ON d.objoid = r.base AND d.classoid = 'pg_class'::regclass WHERE (d.objsubid = 0 OR d.objsubid = ANY (r.columns))$x$ || no_description),
       (90, c, 'pg_proc', 'pg_catalog.pg_proc', 'p', 'p.oid', jsonb_build_object('proowner', '0', 'proacl', NULL), $x$pg_proc p WHERE p.oid < 16384 AND p.pronamespace = 'pg_catalog'::regnamespace$x$),
       (91, c, 'pg_database', 'pg_catalog.pg_database', 'd', NULL, jsonb_build_object('datdba', '0', 'datacl', NULL, 'datfrozenxid', $x$'0'$x$, 'datminmxid', $x$'0'$x$, 'datconnlimit', '-1'), 'pg_database d WHERE d.datname = current_database()'),
       (92, c, 'pg_roles', 'pg_catalog.pg_roles', 'r', NULL, jsonb_build_object('rolconfig', NULL), 'pg_roles r WHERE r.rolname = session_user'),
@@ -128,34 +138,29 @@ BEGIN
           'domain_catalog', 'CASE WHEN x.domain IS NOT NULL THEN current_database() END', 'domain_schema', 'CASE WHEN x.domain IS NOT NULL THEN x.domain_schema END', 'domain_name', 'x.domain',
           'udt_catalog', 'current_database()') || jsonb_build_object('udt_schema', 'CASE WHEN x.typeshown THEN x.schema_of_type END', 'udt_name', 'CASE WHEN x.typeshown THEN x.typname END', 'dtd_identifier', 'x.attnum', 'is_self_referencing', $x$'NO'$x$,
           'is_identity', $x$CASE WHEN x.attidentity = '' THEN 'NO' ELSE 'YES' END$x$, 'identity_generation', $x$CASE x.attidentity WHEN 'a' THEN 'ALWAYS' WHEN 'd' THEN 'BY DEFAULT' END$x$, 'identity_cycle', $x$'NO'$x$, 'is_generated', $x$'NEVER'$x$, 'is_updatable', $x$'NO'$x$),
-        $x$(SELECT s.real_schema, c.relname, a.attname, a.attnum, b.attnotnull, b.attidentity, t.typtype = 'd' AND t.typnotnull AS typnotnull,
-              coalesce(u.oid, t.oid) AS type, CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END AS typmod, coalesce(u.typname, t.typname) AS typname, coalesce(un.nspname, tn.nspname) AS schema_of_type,
-              coalesce(u.typelem, t.typelem) AS elem, coalesce(u.typlen, t.typlen) AS len, CASE WHEN t.typtype = 'd' THEN t.typname END AS domain, tn.nspname AS domain_schema, co.collname, cn.nspname AS collschema,
+        '(SELECT ' || format(schema_of, 'r.schema') || ' AS real_schema, c.relname, a.attname, a.attnum, ' || format(base_column, 'attnotnull') || ' AS attnotnull, ' || format(base_column, 'attidentity') || $x$ AS attidentity, t.typtype = 'd' AND t.typnotnull AS typnotnull,
+              coalesce(u.oid, t.oid) AS type, CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END AS typmod, coalesce(u.typname, t.typname) AS typname, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = coalesce(u.typnamespace, t.typnamespace)) AS schema_of_type,
+              coalesce(u.typelem, t.typelem) AS elem, coalesce(u.typlen, t.typlen) AS len, CASE WHEN t.typtype = 'd' THEN t.typname END AS domain, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = t.typnamespace) AS domain_schema,
+              co.collname, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = co.collnamespace) AS collschema,
               coalesce(u.oid, t.oid) < 16384 OR coalesce(u.oid, t.oid) IN (SELECT y.oid FROM pgteller_information_schema._type y) AS typeshown
-            FROM pgteller_information_schema._column k JOIN pgteller_information_schema._relation r ON r.oid = k.oid JOIN pgteller_information_schema._schema s ON s.oid = r.schema
-            JOIN pg_class c ON c.oid = k.oid JOIN pg_attribute a ON a.attrelid = k.oid AND a.attnum = k.attnum JOIN pg_attribute b ON b.attrelid = k.base AND b.attnum = k.base_attnum
-            JOIN pg_type t ON t.oid = a.atttypid JOIN pg_namespace tn ON tn.oid = t.typnamespace
-            LEFT JOIN (pg_type u JOIN pg_namespace un ON un.oid = u.typnamespace) ON t.typtype = 'd' AND u.oid = t.typbasetype
-            LEFT JOIN (pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace) ON co.oid = a.attcollation AND (cn.nspname <> 'pg_catalog' OR co.collname <> 'default')
+            FROM pgteller_information_schema._relation r JOIN pg_class c ON c.oid = r.oid JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 JOIN pg_type t ON t.oid = a.atttypid
+            LEFT JOIN pg_type u ON t.typtype = 'd' AND u.oid = t.typbasetype LEFT JOIN pg_collation co ON co.oid = a.attcollation AND co.oid <> 'pg_catalog."default"'::regcollation
             WHERE r.kind IN ('r', 'p', 'v') OFFSET 0) x$x$),
       (220, i, 'table_constraints', 'information_schema.table_constraints', NULL, NULL, catalog || named || jsonb_build_object('constraint_type', $x$CASE x.kind WHEN 'p' THEN 'PRIMARY KEY' WHEN 'u' THEN 'UNIQUE' ELSE 'FOREIGN KEY' END$x$,
           'is_deferrable', $x$CASE WHEN x.condeferrable THEN 'YES' ELSE 'NO' END$x$, 'initially_deferred', $x$CASE WHEN x.condeferred THEN 'YES' ELSE 'NO' END$x$, 'enforced', $x$'YES'$x$,
-          'nulls_distinct', $x$CASE WHEN x.kind = 'u' THEN (SELECT CASE WHEN ix.indnullsnotdistinct THEN 'NO' ELSE 'YES' END FROM pg_index ix WHERE ix.indexrelid = x.index) END$x$), con || ' OFFSET 0) x'),
+          'nulls_distinct', $x$CASE WHEN x.kind = 'u' THEN (SELECT CASE WHEN ix.indnullsnotdistinct THEN 'NO' ELSE 'YES' END FROM pg_index ix WHERE ix.indexrelid = x.index) END$x$), '(' || con || ' OFFSET 0) x'),
       (221, i, 'key_column_usage', 'information_schema.key_column_usage', NULL, NULL, catalog || named || jsonb_build_object('column_name', 'x.attname', 'ordinal_position', 'x.ord', 'position_in_unique_constraint', 'x.ref_ord'),
-        '(SELECT x.*, a.attname, u.ord, array_position(uk.columns, x.ref_columns[u.ord]) AS ref_ord FROM ' || con || ') x CROSS JOIN LATERAL unnest(x.columns) WITH ORDINALITY u(num, ord) JOIN pg_attribute a ON a.attrelid = x.relation AND a.attnum = u.num
-          LEFT JOIN LATERAL (SELECT q.columns FROM pg_constraint fk JOIN pgteller_information_schema._constraint q ON q.index = fk.conindid AND q.relation = x.ref_relation WHERE x.kind = ''f'' AND fk.oid = x.oid LIMIT 1) uk ON true OFFSET 0) x'),
+        '(SELECT x.*, u.ord, (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = x.relation AND a.attnum = u.num) AS attname, array_position((SELECT q.columns ' || referred || '), x.ref_columns[u.ord]) AS ref_ord
+          FROM (' || con || ' OFFSET 0) x CROSS JOIN LATERAL unnest(x.columns) WITH ORDINALITY u(num, ord) OFFSET 0) x'),
       (222, i, 'constraint_column_usage', 'information_schema.constraint_column_usage', NULL, NULL, named || jsonb_build_object('table_catalog', 'current_database()', 'table_schema', 'x.used_schema', 'table_name', 'x.used_relation', 'column_name', 'x.attname'),
-        '(SELECT x.*, a.attname, us.real_schema AS used_schema, uc.relname AS used_relation FROM ' || con || ') x JOIN pgteller_information_schema._relation ur ON ur.oid = coalesce(x.ref_relation, x.relation) JOIN pgteller_information_schema._schema us ON us.oid = ur.schema
-          JOIN pg_class uc ON uc.oid = ur.oid CROSS JOIN LATERAL unnest(coalesce(x.ref_columns, x.columns)) u(num) JOIN pg_attribute a ON a.attrelid = ur.oid AND a.attnum = u.num OFFSET 0) x'),
+        '(SELECT x.*, (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = coalesce(x.ref_relation, x.relation) AND a.attnum = u.num) AS attname, ' || format(schema_of_relation, 'coalesce(x.ref_relation, x.relation)') || ' AS used_schema, ' || format(name_of, 'coalesce(x.ref_relation, x.relation)')
+          || ' AS used_relation FROM (' || con || ' OFFSET 0) x CROSS JOIN LATERAL unnest(coalesce(x.ref_columns, x.columns)) u(num) OFFSET 0) x'),
       (223, i, 'constraint_table_usage', 'information_schema.constraint_table_usage', NULL, NULL, named || jsonb_build_object('table_catalog', 'current_database()', 'table_schema', 'x.used_schema', 'table_name', 'x.used_relation'),
-        '(SELECT x.*, us.real_schema AS used_schema, uc.relname AS used_relation FROM ' || con || ') x JOIN pgteller_information_schema._relation ur ON ur.oid = coalesce(x.ref_relation, x.relation) JOIN pgteller_information_schema._schema us ON us.oid = ur.schema
-          JOIN pg_class uc ON uc.oid = ur.oid OFFSET 0) x'),
+        '(SELECT x.*, ' || format(schema_of_relation, 'coalesce(x.ref_relation, x.relation)') || ' AS used_schema, ' || format(name_of, 'coalesce(x.ref_relation, x.relation)') || ' AS used_relation FROM (' || con || ' OFFSET 0) x OFFSET 0) x'),
       (224, i, 'referential_constraints', 'information_schema.referential_constraints', NULL, NULL, named || jsonb_build_object('unique_constraint_catalog', 'CASE WHEN x.unique_name IS NOT NULL THEN current_database() END',
           'unique_constraint_schema', 'x.unique_schema', 'unique_constraint_name', 'x.unique_name', 'match_option', $x$CASE x.confmatchtype WHEN 'f' THEN 'FULL' WHEN 'p' THEN 'PARTIAL' WHEN 's' THEN 'NONE' END$x$,
           'update_rule', format(rule, 'x.confupdtype'), 'delete_rule', format(rule, 'x.confdeltype')),
-        '(SELECT x.*, uk.conname AS unique_name, uk.real_schema AS unique_schema FROM ' || con || ' WHERE k.kind = ''f'') x
-          LEFT JOIN LATERAL (SELECT qc.conname, qs.real_schema FROM pg_constraint fk JOIN pgteller_information_schema._constraint q ON q.index = fk.conindid AND q.relation = x.ref_relation JOIN pg_constraint qc ON qc.oid = q.oid
-            JOIN pgteller_information_schema._relation qr ON qr.oid = q.relation JOIN pgteller_information_schema._schema qs ON qs.oid = qr.schema WHERE fk.oid = x.oid LIMIT 1) uk ON true OFFSET 0) x'))
+        '(SELECT x.*, (SELECT qc.conname ' || referred || ') AS unique_name, (SELECT ' || format(schema_of_relation, 'q.relation') || ' ' || referred || ') AS unique_schema FROM (' || con || ' WHERE k.kind = ''f'' OFFSET 0) x OFFSET 0) x'))
     -- The same for everybody.
     , pass AS (SELECT 300, c, name, 'pg_catalog.' || name, 'x', 'x.oid', CASE name WHEN 'pg_am' THEN '{}'::jsonb WHEN 'pg_language' THEN jsonb_build_object('lanowner', '0', 'lanacl', NULL)
           ELSE jsonb_build_object('collowner', '0', 'opcowner', '0', 'extowner', '0', 'extconfig', NULL, 'extcondition', NULL) END, 'pg_catalog.' || name || ' x'
@@ -219,17 +224,10 @@ BEGIN
       (7, 'obj_description', $x$CASE WHEN $2 = 'pg_class' THEN (SELECT d.description FROM pgteller_catalog.pg_description d WHERE d.objoid = $1 AND d.classoid = 'pg_catalog.pg_class'::regclass AND d.objsubid = 0)
           WHEN $2 IN ('pg_type', 'pg_proc') AND $1 < 16384 THEN pg_catalog.obj_description($1, $2) END$x$),
       (7, 'col_description', $x$(SELECT d.description FROM pgteller_catalog.pg_description d WHERE d.objoid = $1 AND d.classoid = 'pg_catalog.pg_class'::regclass AND d.objsubid = $2)$x$),
-      -- PostgreSQL's own words for the real key, whose every column is shown; INCLUDE may name others.
-      (8, 'pg_get_constraintdef', $x$(SELECT CASE WHEN d.def LIKE '% INCLUDE (%'
-            THEN CASE c.contype WHEN 'p' THEN 'PRIMARY KEY (' ELSE 'UNIQUE (' END || (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY u.place) FROM unnest(c.conkey) WITH ORDINALITY u(num, place) JOIN pgteller_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = u.num) || ')'
-            ELSE d.def END FROM pgteller_catalog.pg_constraint c CROSS JOIN LATERAL (SELECT pg_catalog.pg_get_constraintdef(c.oid, true) AS def) d WHERE c.oid = $1)$x$),
-      (9, 'pg_get_indexdef', $x$(SELECT CASE WHEN $2 > 0
-              THEN coalesce((SELECT quote_ident(a.attname) FROM pgteller_catalog.pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = i.indkey[$2 - 1] AND $2 <= i.indnatts), '')
-            WHEN d.def LIKE '% INCLUDE (%' THEN format('CREATE UNIQUE INDEX %I ON %I.%I USING %I (%s)', c.relname, n.nspname, t.relname, am.amname,
-              (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY u.place) FROM unnest(i.indkey::int2[]) WITH ORDINALITY u(num, place) JOIN pgteller_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.num))
-            ELSE d.def END
-          FROM pgteller_catalog.pg_index i JOIN pgteller_catalog.pg_class c ON c.oid = i.indexrelid JOIN pgteller_catalog.pg_class t ON t.oid = i.indrelid JOIN pgteller_catalog.pg_namespace n ON n.oid = t.relnamespace JOIN pgteller_catalog.pg_am am ON am.oid = c.relam
-          CROSS JOIN LATERAL (SELECT pg_catalog.pg_get_indexdef(i.indexrelid) AS def) d WHERE i.indexrelid = $1)$x$),
+      -- PostgreSQL's own words for the real key, whose every column is shown; less INCLUDE, which may name others.
+      (8, 'pg_get_constraintdef', $x$(SELECT regexp_replace(pg_catalog.pg_get_constraintdef(c.oid, true), ' INCLUDE \((?:"(?:[^"]|"")*"|[^")])*\)', '') FROM pgteller_catalog.pg_constraint c WHERE c.oid = $1)$x$),
+      (9, 'pg_get_indexdef', $x$(SELECT CASE WHEN $2 > 0 THEN CASE WHEN $2 <= i.indnatts THEN pg_catalog.pg_get_indexdef(i.indexrelid, $2, $3) ELSE '' END
+            ELSE regexp_replace(pg_catalog.pg_get_indexdef(i.indexrelid, 0, $3), ' INCLUDE \((?:"(?:[^"]|"")*"|[^")])*\)', '') END FROM pgteller_catalog.pg_index i WHERE i.indexrelid = $1)$x$),
       (10, 'pg_partition_ancestors', $x$WITH RECURSIVE up(oid) AS (SELECT c.oid FROM pgteller_catalog.pg_class c WHERE c.oid = $1 AND (c.relkind = 'p' OR c.relispartition) UNION ALL SELECT i.inhparent FROM up JOIN pgteller_catalog.pg_inherits i ON i.inhrelid = up.oid)
           SELECT up.oid::regclass FROM up$x$),
       (10, 'has_table_privilege', NULL), (10, 'has_any_column_privilege', NULL), (10, 'has_column_privilege', NULL), (10, 'has_schema_privilege', NULL),
@@ -281,8 +279,8 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA pgteller_catalog FROM PUBLIC;
 -- Keys are the only indexes that are shown.
 CREATE VIEW pgteller_catalog.pg_indexes WITH (security_barrier = true) AS
   SELECT x.real_schema AS schemaname, x.relname AS tablename, x.index_name AS indexname, NULL::name AS tablespace, pgteller_catalog.pg_get_indexdef(x.index) AS indexdef
-  FROM (SELECT s.real_schema, c.relname, ic.relname AS index_name, k.index FROM pgteller_information_schema._constraint k JOIN pgteller_information_schema._relation r ON r.oid = k.relation
-        JOIN pgteller_information_schema._schema s ON s.oid = r.schema JOIN pg_class c ON c.oid = r.oid JOIN pg_class ic ON ic.oid = k.index OFFSET 0) x;
+  FROM (SELECT (SELECT s.real_schema FROM pgteller_information_schema._relation r JOIN pgteller_information_schema._schema s ON s.oid = r.schema WHERE r.oid = k.relation) AS real_schema,
+               (SELECT c.relname FROM pg_class c WHERE c.oid = k.relation) AS relname, ic.relname AS index_name, k.index FROM pgteller_information_schema._constraint k JOIN pg_class ic ON ic.oid = k.index OFFSET 0) x;
 -- What a profile's role needs, granted once: the rows depend on who asks, and whoever is no task of ours sees none.
 -- (Per profile it would be a hundred changed privileges each.) The views whose names begin with `_` are not for tasks.
 GRANT USAGE ON SCHEMA pgteller_catalog, pgteller_information_schema TO PUBLIC;
