@@ -125,6 +125,7 @@ fn relation(row: &Row) -> Option<(u32, (RelationName, Relation))> {
         derived_from: Vec::new(),
         definition: row.get(6),
         indexes: Vec::new(),
+        policy_owner: row.get(7),
     };
     Some((oid, (RelationName::new(schema, name), relation)))
 }

@@ -30,7 +30,7 @@ SET LOCAL ROLE {definer};
 
 CREATE TABLE pgteller_api.installation(id text PRIMARY KEY, version int NOT NULL, view_owner name NOT NULL);
 INSERT INTO pgteller_api.installation VALUES ('{installation}', {version}, '{owner}');
-CREATE TABLE pgteller_api.made(role_name name PRIMARY KEY, role_oid oid NOT NULL, kind "char" NOT NULL CHECK (kind IN ('p','t')), made_at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE pgteller_api.made(role_name name PRIMARY KEY, role_oid oid NOT NULL, kind "char" NOT NULL CHECK (kind IN ('p','t','o')), made_at timestamptz NOT NULL DEFAULT now());
 CREATE TABLE pgteller_private.task(role_name name PRIMARY KEY, profile name NOT NULL, key bytea NOT NULL, params jsonb NOT NULL DEFAULT '{}');
 CREATE TABLE pgteller_private.instance(id text PRIMARY KEY, backend_pid int NOT NULL, backend_start timestamptz NOT NULL);
 CREATE TABLE pgteller_private.profile(name name PRIMARY KEY, identity text NOT NULL, schemas text[] NOT NULL, built_at timestamptz NOT NULL DEFAULT now());
@@ -138,5 +138,6 @@ DO $$ DECLARE f regprocedure; BEGIN                       -- the caller's settin
   END LOOP; END $$;
 
 RESET ROLE;
+{policies_part}
 {grants}
 COMMIT;

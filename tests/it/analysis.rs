@@ -54,6 +54,7 @@ impl Scene {
             derived_from: Vec::new(),
             definition: None,
             indexes: Vec::new(),
+            policy_owner: None,
         };
         let builtin = Function { schema: "pg_catalog".into(), volatility: Volatility::Immutable, extension: None };
         let snapshot = Snapshot {

@@ -25,6 +25,17 @@ struct Attack {
     honest: bool,
 }
 
+/// What holds hidden rows back.
+#[derive(Clone, Copy, PartialEq)]
+enum BackEnd {
+    Views,
+    Policies,
+}
+
+/// The tables with row filters; the filtered views stay views.
+const FILTERED: &[&str] =
+    &["crm.customers", "crm.contacts", "billing.invoices", "billing.invoice_lines", "billing.invoices_2023", "people.staff"];
+
 struct World {
     database: TestDatabase,
     served: Served,
@@ -37,9 +48,12 @@ fn attacks() -> Vec<Attack> {
 }
 
 impl World {
-    async fn open(world: u8) -> Self {
+    async fn open(world: u8, back_end: BackEnd) -> Self {
         let sql = read("tests/corpus/worlds/world.sql").replace("{{world}}", &world.to_string());
         let database = TestDatabase::new(&sql, SCHEMAS).await;
+        if back_end == BackEnd::Policies {
+            database.policies_on(FILTERED).await;
+        }
         let policy = read("tests/corpus/worlds/policy.yaml");
         let keys = "search_path = [\"crm\", \"billing\", \"people\"]";
         let configured = Configured {
@@ -56,6 +70,9 @@ impl World {
         assert!(opened.get("rows").is_some(), "{opened}");
         // Keys are pinned: hashed values depend on the task's random key and on nothing hidden.
         database.owner.batch_execute("UPDATE pgteller_private.task SET key = sha256('a key for both worlds')").await.unwrap();
+        let policies = database.cell("SELECT count(*) FROM pg_policy WHERE NOT polpermissive").await;
+        let expected = if back_end == BackEnd::Policies { FILTERED.len() } else { 0 };
+        assert_eq!(policies, expected.to_string());
         Self { database, served }
     }
 
@@ -126,7 +143,16 @@ fn leaked(sql: &str, answer: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_answers_in_two_worlds() {
-    let (zero, one) = (World::open(0).await, World::open(1).await);
+    the_same_answers(BackEnd::Views).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_answers_in_two_worlds_with_policies() {
+    the_same_answers(BackEnd::Policies).await;
+}
+
+async fn the_same_answers(back_end: BackEnd) {
+    let (zero, one) = (World::open(0, back_end).await, World::open(1, back_end).await);
     let before = (zero.state(true).await, one.state(true).await);
     let attacks = attacks();
     assert!(attacks.iter().filter(|attack| !attack.honest).count() >= 150);
@@ -163,7 +189,16 @@ async fn the_same_answers_in_two_worlds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_role_reads_no_hidden_value_on_its_own_connection() {
-    let (zero, one) = (World::open(0).await, World::open(1).await);
+    no_hidden_value(BackEnd::Views).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_role_reads_no_hidden_value_on_its_own_connection_with_policies() {
+    no_hidden_value(BackEnd::Policies).await;
+}
+
+async fn no_hidden_value(back_end: BackEnd) {
+    let (zero, one) = (World::open(0, back_end).await, World::open(1, back_end).await);
     let mut wrong = Vec::new();
     let before = (zero.state(false).await, one.state(false).await);
     for world in [&zero, &one] {
