@@ -47,10 +47,10 @@ BEGIN
     place := ARRAY(SELECT jsonb_array_elements_text(predicate->'at'));
     SELECT * INTO base FROM pg_type WHERE oid = a.atttypid;
     WHILE base.typtype = 'd' LOOP SELECT * INTO base FROM pg_type WHERE oid = base.typbasetype; END LOOP;
-    -- A type that an extension brought is compared by the operators in its schema, any other by PostgreSQL's own.
+    -- A type that an extension brought is compared by the operators in its schema, any other, and every array, by PostgreSQL's own.
     SELECT n.nspname INTO operators FROM pg_depend d JOIN pg_type t ON t.oid = d.objid JOIN pg_namespace n ON n.oid = t.typnamespace
-      WHERE d.classid = 'pg_type'::regclass AND d.deptype = 'e' AND d.objid = CASE WHEN base.typelem <> 0 AND base.typlen = -1 THEN base.typelem ELSE base.oid END;
-    IF cardinality(place) = 2 AND place[1] IN ('p', 'c') THEN
+      WHERE d.classid = 'pg_type'::regclass AND d.deptype = 'e' AND d.objid = base.oid AND NOT (base.typelem <> 0 AND base.typlen = -1);
+    IF cardinality(place) = 2 AND place[1] IN ('p', 'c') AND place[2] IS NOT NULL THEN
       RETURN format('(%I OPERATOR(%I.%s) (SELECT (t.params OPERATOR(pg_catalog.#>>) %L)::%s FROM pgteller_private.task t WHERE t.role_name = session_user))',
         a.attname, coalesce(operators, 'pg_catalog'), op, place::text, format_type(a.atttypid, a.atttypmod));
     END IF;

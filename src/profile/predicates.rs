@@ -111,14 +111,17 @@ fn join(parts: &[Filter<'_>], with: &str) -> String {
 /// A comparison by the operator of the schema that brought the type, with a value of the task's row as the column's type.
 /// A scalar sub-select: evaluated once, and invisible in plans and definitions.
 fn compare(column: &Column, symbol: &str, place: &[String; 2]) -> String {
-    let schema = column.kind.extension_schema.as_deref().unwrap_or("pg_catalog");
+    let kind = &column.kind;
+    // Arrays, also of an extension's type, are compared by PostgreSQL itself.
+    let extension = kind.extension_schema.as_deref().filter(|_| !kind.base_name.ends_with("[]"));
+    let schema = extension.unwrap_or("pg_catalog");
     let place: Vec<String> = place.iter().map(|part| array_element(part)).collect();
     format!(
         "(s.{} OPERATOR({}.{symbol}) (SELECT (t.params OPERATOR(pg_catalog.#>>) {})::{} FROM {PRIVATE}.task t WHERE t.role_name = session_user))",
         quote::identifier(&column.name),
         quote::identifier(schema),
         quote::literal(&format!("{{{}}}", place.join(","))),
-        column.kind.name
+        kind.name
     )
 }
 

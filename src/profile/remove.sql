@@ -6,6 +6,8 @@ DO $$ DECLARE x record; BEGIN
   FOR x IN SELECT nspname FROM pg_namespace WHERE nspname ~ '\Apgteller_{installation}_[0-9a-f]{32}_' LOOP
     EXECUTE format('DROP SCHEMA %I CASCADE', x.nspname);
   END LOOP;
+  -- With its grant option goes what it granted: a superuser's DROP OWNED only takes back what the database's owner granted.
+  EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM {definer} CASCADE', current_database());
   FOR x IN SELECT m.role_name FROM pgteller_api.made m JOIN pg_roles r ON r.oid = m.role_oid AND r.rolname = m.role_name ORDER BY m.kind DESC LOOP
     EXECUTE format('DROP OWNED BY %I', x.role_name);
     EXECUTE format('DROP ROLE %I', x.role_name);

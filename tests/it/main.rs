@@ -16,6 +16,7 @@ mod first;
 mod identity;
 mod life;
 mod masks;
+mod policies;
 mod preflight;
 mod refusals;
 mod snapshots;
