@@ -190,12 +190,10 @@ fn ddl(parts: &[Part<'_>], schemas: &BTreeMap<String, String>, inner_schema: &st
 /// The barrier under a filtered relation's masks.
 fn inner_view(part: &Part<'_>, filter: &Filter<'_>, view: &str, table: &str) -> String {
     let columns: Vec<String> = part.columns().iter().map(|(name, _)| format!("s.{}", quote::identifier(name))).collect();
-    let filter = filter.sql();
-    // Twice, once under IS TRUE: outside an equivalence class it stands before every condition of the agent's that
-    // PostgreSQL takes for leakproof and that raises all the same (`ARRAY[ARRAY[…], …]`).
     format!(
-        "CREATE VIEW {view} WITH (security_barrier = true) AS SELECT {} FROM {table} s WHERE ({filter}) IS TRUE AND {filter};\n",
-        columns.join(", ")
+        "CREATE VIEW {view} WITH (security_barrier = true) AS SELECT {} FROM {table} s WHERE {};\n",
+        columns.join(", "),
+        filter.barrier()
     )
 }
 

@@ -70,8 +70,10 @@ BEGIN
   IF NOT FOUND THEN RAISE EXCEPTION 'not a table that the DBA named, or its owner or its row security changed since' USING ERRCODE='55000'; END IF;
   IF pg_has_role(o, t.relowner, 'USAGE') THEN RAISE EXCEPTION 'row security would not bind this role' USING ERRCODE='55000'; END IF;
   f := pgteller_api.filter_sql(relation, predicate);
-  -- Twice, once under IS TRUE: see the views.
-  EXECUTE format('CREATE POLICY %I ON %I.%I AS RESTRICTIVE FOR SELECT TO %I USING (%s IS TRUE AND %s)', o, t.nspname, t.relname, o, f, f);
+  -- Twice, each part once under IS TRUE: see `predicates.rs`.
+  SELECT string_agg(pgteller_api.filter_sql(relation, part) || ' IS TRUE AND ', '' ORDER BY n) || f INTO f
+    FROM jsonb_array_elements(coalesce(predicate->'all', jsonb_build_array(predicate))) WITH ORDINALITY x(part, n);
+  EXECUTE format('CREATE POLICY %I ON %I.%I AS RESTRICTIVE FOR SELECT TO %I USING (%s)', o, t.nspname, t.relname, o, f);
   SELECT p.oid INTO policy FROM pg_policy p WHERE p.polrelid = limit_rows.relation AND p.polname = o;
   IF policy IS NULL THEN RAISE EXCEPTION 'the table was renamed meanwhile' USING ERRCODE='55000'; END IF;
   RETURN policy;

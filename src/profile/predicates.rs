@@ -77,6 +77,14 @@ impl Predicates {
 }
 
 impl Filter<'_> {
+    /// As a condition of a barrier: twice, each part once under IS TRUE. Outside an equivalence class it stands before every condition of
+    /// the agent's that costs as much, that PostgreSQL takes for leakproof, and that raises all the same (`ARRAY[ARRAY[…], …]`).
+    pub fn barrier(&self) -> String {
+        let parts = if let Self::All(parts) = self { parts.as_slice() } else { std::slice::from_ref(self) };
+        let first: Vec<String> = parts.iter().map(|part| format!("{} IS TRUE AND ", part.sql())).collect();
+        first.concat() + &self.sql()
+    }
+
     /// As an expression over the alias `s`, in parentheses.
     pub fn sql(&self) -> String {
         match self {

@@ -36,6 +36,9 @@ enum BackEnd {
 const FILTERED: &[&str] =
     &["crm.customers", "crm.contacts", "billing.invoices", "billing.invoice_lines", "billing.invoices_2023", "people.staff"];
 
+/// What SECURITY.md says can be learnt straight on a task role's connection.
+const KNOWN_RESIDUAL: &[&str] = &["leak-array-dims-column"];
+
 struct World {
     database: TestDatabase,
     served: Served,
@@ -200,6 +203,7 @@ async fn a_task_role_reads_no_hidden_value_on_its_own_connection_with_policies()
 async fn no_hidden_value(back_end: BackEnd) {
     let (zero, one) = (World::open(0, back_end).await, World::open(1, back_end).await);
     let mut wrong = Vec::new();
+    let mut leaks: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let before = (zero.state(false).await, one.state(false).await);
     for world in [&zero, &one] {
         let (role, schemas) = world.task_role().await;
@@ -227,8 +231,14 @@ async fn no_hidden_value(back_end: BackEnd) {
             if !leaked.is_empty() {
                 wrong.push(format!("{} shows {leaked:?}: {}\n  {text:.300}", attack.name, attack.sql));
             }
+            if attack.name.starts_with("leak-") {
+                leaks.entry(attack.name).or_default().push(text);
+            }
         }
     }
+    // Conditions that raise in hidden rows: straight, too, their outcome is the same in both worlds, but for the known residual.
+    let differ: Vec<&String> = leaks.iter().filter(|(_, texts)| texts[0] != texts[1]).map(|(name, _)| name).collect();
+    assert_eq!(differ, KNOWN_RESIDUAL, "{leaks:?}");
     let after = (zero.state(false).await, one.state(false).await);
     assert_eq!(before, after, "a statement had a durable effect");
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
