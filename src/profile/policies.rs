@@ -27,7 +27,7 @@ pub struct Limited {
     pub view: String,
     /// `SELECT` and `FROM` of the flat view.
     pub select: String,
-    /// What is built instead while the table is too busy for a policy: two layers, which give the same answers.
+    /// What is built instead if no policy can be made: two layers, which give the same answers.
     pub layers: String,
 }
 
@@ -69,24 +69,24 @@ pub async fn build(
     transaction.execute("SELECT pgteller_api.create_profile_owner($1::text::name)", &[&owner]).await.map_err(building())?;
     let mut busy = false;
     for one in limited {
-        let policy = if busy { None } else { policy(transaction, &owner, one).await? };
-        busy = policy.is_none();
+        let policy = if busy { Err(LOCK_NOT_AVAILABLE.to_owned()) } else { policy(transaction, &owner, one).await? };
         let (role, ddl) = match policy {
-            Some(policy) => (owner.as_str(), one.view(policy, &owner, profile)),
-            None => (view_owner, one.layers.clone()),
+            Ok(policy) => (owner.as_str(), one.view(policy, &owner, profile)),
+            Err(sqlstate) => {
+                busy = sqlstate == LOCK_NOT_AVAILABLE;
+                tracing::warn!(%profile, view = one.view, %sqlstate, "no policy could be made: its rows are limited by two layers");
+                (view_owner, one.layers.clone())
+            }
         };
         transaction.batch_execute(&format!("SET LOCAL ROLE {}", quote::identifier(role))).await.map_err(building())?;
         transaction.batch_execute(&ddl).await.map_err(building())?;
         transaction.batch_execute("RESET ROLE").await.map_err(building())?;
     }
-    if busy {
-        tracing::warn!(%profile, "a table was too busy for a policy: this profile limits its rows by views, which use fewer indexes");
-    }
     Ok(())
 }
 
-/// The policy's OID; nothing if somebody holds the table.
-async fn policy(transaction: &mut Transaction<'_>, owner: &str, one: &Limited) -> Result<Option<u32>, DatabaseError> {
+/// The policy's OID, or the SQLSTATE of why there is none: somebody holds the table, or it changed since the snapshot.
+async fn policy(transaction: &mut Transaction<'_>, owner: &str, one: &Limited) -> Result<Result<u32, String>, DatabaseError> {
     let making = || DatabaseError::admin("making a policy");
     let attempt = transaction.transaction().await.map_err(making())?;
     let made =
@@ -94,12 +94,12 @@ async fn policy(transaction: &mut Transaction<'_>, owner: &str, one: &Limited) -
     match made {
         Ok(row) => {
             attempt.commit().await.map_err(making())?;
-            Ok(Some(row.get(0)))
+            Ok(Ok(row.get(0)))
         }
-        Err(error) if error.code().is_some_and(|code| code.code() == LOCK_NOT_AVAILABLE) => {
+        Err(error) => {
+            let Some(code) = error.code().cloned() else { return Err(making()(error)) };
             attempt.rollback().await.map_err(making())?;
-            Ok(None)
+            Ok(Err(code.code().to_owned()))
         }
-        Err(error) => Err(making()(error)),
     }
 }

@@ -1,8 +1,8 @@
 -- Row filters on these tables may be policies from now on.
 --
 -- Where row security is off, it is turned on together with a policy that lets everybody do what they could before. The owner and superusers
--- are not bound by it. What does change for other roles: COPY … FROM into the table, pg_dump without --enable-row-security, and
--- subscriptions that write into it need its owner or BYPASSRLS; conditions like LIKE are planned without the column's statistics.
+-- are not bound by it. What does change for other roles: COPY … FROM into the table, and pg_dump without --enable-row-security, need its
+-- owner or BYPASSRLS; conditions like LIKE are planned without the column's statistics. (docs/performance.md has more.)
 SET LOCAL lock_timeout = '5s';
 DO $$ DECLARE t regclass; c pg_class; own name; ours boolean; BEGIN
   FOREACH t IN ARRAY ARRAY[{tables}]::regclass[] LOOP
