@@ -6,6 +6,7 @@
 pub mod compile;
 mod masks;
 pub mod migration;
+mod policies;
 mod predicates;
 pub mod setup;
 
@@ -91,6 +92,9 @@ async fn with_profile<'a>(
             return Err(DatabaseError::Held);
         }
         build(client, governed, compiled).await?;
+    } else if !is_whole(client, compiled).await? && drop_one(client, &governed.view_owner, &compiled.role).await? {
+        // Somebody dropped policies of it: its rows vanished. It is built anew if no task is on it.
+        build(client, governed, compiled).await?;
     }
     let transaction = client.transaction().await.map_err(using())?;
     transaction.execute("SELECT pg_advisory_xact_lock_shared($1)", &[&compiled.lock]).await.map_err(using())?;
@@ -130,6 +134,17 @@ async fn is_built(client: &impl GenericClient, compiled: &Compiled) -> Result<bo
     }
 }
 
+/// Whether every view that relies on a policy still has it.
+async fn is_whole(client: &impl GenericClient, compiled: &Compiled) -> Result<bool, DatabaseError> {
+    if compiled.limited.is_empty() {
+        return Ok(true);
+    }
+    let count = "SELECT (SELECT count(*) FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE r.rolname = $1::text::name) \
+         <= (SELECT count(*) FROM pg_policy p WHERE p.polname = $1::text::name AND NOT p.polpermissive)";
+    let row = client.query_one(count, &[&policies::owner_of(&compiled.role)]).await;
+    Ok(row.map_err(DatabaseError::admin("looking for the profile's policies"))?.get(0))
+}
+
 async fn build(client: &mut Client, governed: &Governed, compiled: &Compiled) -> Result<(), DatabaseError> {
     let building = || DatabaseError::admin("building a profile");
     let mut findings = preflight::inspect(client).await?;
@@ -138,7 +153,7 @@ async fn build(client: &mut Client, governed: &Governed, compiled: &Compiled) ->
     if !findings.is_empty() {
         return Err(DatabaseError::Preflight(findings));
     }
-    let transaction = client.transaction().await.map_err(building())?;
+    let mut transaction = client.transaction().await.map_err(building())?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&compiled.lock]).await.map_err(building())?;
     if is_built(&transaction, compiled).await? {
         return transaction.rollback().await.map_err(building());
@@ -148,6 +163,7 @@ async fn build(client: &mut Client, governed: &Governed, compiled: &Compiled) ->
     transaction.batch_execute(&format!("SET LOCAL ROLE {owner}")).await.map_err(building())?;
     transaction.batch_execute(&compiled.ddl).await.map_err(building())?;
     transaction.batch_execute("RESET ROLE").await.map_err(building())?;
+    policies::build(&mut transaction, &compiled.role, &governed.view_owner, &compiled.limited).await?;
     transaction
         .execute(
             "INSERT INTO pgteller_private.profile(name, identity, schemas) VALUES ($1::text::name, $2, $3)",
@@ -223,6 +239,7 @@ async fn drop_one(client: &mut Client, view_owner: &str, name: &str) -> Result<b
         drop_views(&transaction, view_owner, name, &row.get::<_, Vec<String>>(0)).await?;
     }
     transaction.execute("SELECT pgteller_api.drop_role($1::text::name)", &[&name]).await.map_err(dropping())?;
+    drop_policies(&transaction, name).await?;
     transaction.commit().await.map_err(dropping())?;
     Ok(true)
 }
@@ -237,6 +254,17 @@ async fn drop_views(transaction: &Transaction<'_>, view_owner: &str, name: &str,
     }
     transaction.batch_execute("RESET ROLE").await.map_err(dropping())?;
     transaction.execute(FORGET_CATALOG, &[&name]).await.map_err(dropping())?;
+    Ok(())
+}
+
+/// Drops the owner of a profile's flat views, and with it the profile's policies.
+async fn drop_policies(transaction: &Transaction<'_>, name: &str) -> Result<(), DatabaseError> {
+    let dropping = || DatabaseError::admin("dropping a profile's policies");
+    // They go under ACCESS EXCLUSIVE: nobody shall wait long behind it.
+    transaction.batch_execute("SET LOCAL lock_timeout = '500ms'").await.map_err(dropping())?;
+    let owner =
+        "SELECT pgteller_api.drop_role(m.role_name) FROM pgteller_api.made m WHERE m.kind = 'o' AND m.role_name = $1::text::name";
+    transaction.execute(owner, &[&policies::owner_of(name)]).await.map_err(dropping())?;
     Ok(())
 }
 

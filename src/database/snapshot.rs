@@ -161,6 +161,7 @@ fn relation(row: &Row) -> Option<(u32, (RelationName, Relation))> {
         lineage: BTreeSet::new(),
         definitions: BTreeMap::new(),
         indexes: Vec::new(),
+        policy_owner: row.get(7),
     };
     Some((oid, (RelationName::new(schema, name), relation)))
 }

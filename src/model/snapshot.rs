@@ -71,6 +71,8 @@ pub struct Relation {
     pub definitions: BTreeMap<u32, String>,
     /// Indexes over more than one column, or with expressions or a predicate.
     pub indexes: Vec<Index>,
+    /// The role that owns the table, if the DBA lets row filters on it be policies and row security is on.
+    pub policy_owner: Option<u32>,
 }
 
 impl Relation {

@@ -30,7 +30,7 @@ SET LOCAL ROLE {definer};
 
 CREATE TABLE pgteller_api.installation(id text PRIMARY KEY, version int NOT NULL, view_owner name NOT NULL);
 INSERT INTO pgteller_api.installation VALUES ('{installation}', {version}, '{owner}');
-CREATE TABLE pgteller_api.made(role_name name PRIMARY KEY, role_oid oid NOT NULL, kind "char" NOT NULL CHECK (kind IN ('p','t')), made_at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE pgteller_api.made(role_name name PRIMARY KEY, role_oid oid NOT NULL, kind "char" NOT NULL CHECK (kind IN ('p','t','o')), made_at timestamptz NOT NULL DEFAULT now());
 CREATE TABLE pgteller_private.task(role_name name PRIMARY KEY, profile name NOT NULL, key bytea NOT NULL, params jsonb NOT NULL DEFAULT '{}');
 CREATE TABLE pgteller_private.keys(id text PRIMARY KEY, key bytea NOT NULL);   -- of value domains; made once, never changed
 CREATE TABLE pgteller_private.instance(id text PRIMARY KEY, backend_pid int NOT NULL, backend_start timestamptz NOT NULL);
@@ -155,5 +155,6 @@ DO $$ DECLARE f regprocedure; BEGIN                       -- the caller's settin
 
 RESET ROLE;
 {catalog}
+{policies_part}
 {grants}
 COMMIT;

@@ -56,6 +56,7 @@ impl Scene {
             lineage: Default::default(),
             definitions: BTreeMap::new(),
             indexes: Vec::new(),
+            policy_owner: None,
         };
         let builtin = Function { schema: "pg_catalog".into(), volatility: Volatility::Immutable, extension: None };
         let snapshot = Snapshot {

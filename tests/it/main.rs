@@ -19,6 +19,7 @@ mod hygiene;
 mod identity;
 mod life;
 mod masks;
+mod policies;
 mod preflight;
 mod redteam;
 mod refusals;

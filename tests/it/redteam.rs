@@ -13,7 +13,7 @@ const HELD: &[(u8, &str)] = &[
     (1, "fn the_gateways_login_cannot_get_at_what_the_definer_touches"),
     (2, "fn an_index_that_mixes_visible_with_hidden_columns_stops_the_profile"),
     (2, "fn sessions_keep_their_settings_whatever_the_database_sets"),
-    (3, "fn rows_vanish_when_row_security_is_switched_off"),
+    (3, "fn without_row_security_or_without_the_policy_rows_vanish"),
     (4, "fn wasm_and_opa_give_the_same_answers"),
     (5, "fn a_table_that_took_anothers_name_is_not_served_for_it"),
     (5, "fn a_view_that_was_replaced_meanwhile_shows_nothing_of_its_new_definition"),

@@ -234,6 +234,16 @@ async fn tasks_that_see_everything_get_what_the_twin_gives() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn masked_tasks_get_what_the_twin_gives() {
+    masked_tasks(|_| Vec::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn masked_tasks_get_what_the_twin_gives_with_policies() {
+    masked_tasks(|rows| rows.as_object().unwrap().keys().cloned().collect()).await;
+}
+
+/// `with_policies` picks the tables whose row filters are policies.
+async fn masked_tasks(with_policies: impl Fn(&Value) -> Vec<String>) {
     let mut tally = Tally::default();
     let mut wrong = Vec::new();
     for (name, schema) in DATABASES {
@@ -242,6 +252,10 @@ async fn masked_tasks_get_what_the_twin_gives() {
         real.set_up(&[schema]).await;
         let (labels, rows) = masks::make_twin(&twin.owner, schema, &KEYS).await;
         assert!(!labels.is_empty(), "{name}: {labels:?}");
+        let named = with_policies(&rows);
+        if !named.is_empty() {
+            real.policies_on(&named.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        }
         twin.owner.batch_execute(&format!("SET search_path = {schema}; SET extra_float_digits = 1")).await.unwrap();
         let served = serve(&real, schema, &policy(schema, &labels, &rows)).await;
         let tables = tables(&twin.owner, schema).await;

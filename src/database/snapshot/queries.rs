@@ -4,7 +4,8 @@
 
 /// Relations that the view owner can select from, at least in part.
 pub const RELATIONS: &str = "
-SELECT c.oid, n.nspname::text, c.relname::text, c.relkind, c.relispartition, obj_description(c.oid, 'pg_class')
+SELECT c.oid, n.nspname::text, c.relname::text, c.relkind, c.relispartition, obj_description(c.oid, 'pg_class'),
+       (SELECT x.owner FROM pgteller_api.rls_table x WHERE x.relation = c.oid AND x.owner = c.relowner AND c.relrowsecurity AND c.relkind IN ('r', 'p'))
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f') AND c.relpersistence <> 't'
   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND n.nspname !~ '^pgteller_'
@@ -139,4 +140,5 @@ SELECT concat_ws('/',
   (SELECT concat(count(*), ':', sum(e.xmin::text::bigint)) FROM pg_enum e),
   (SELECT concat(count(*), ':', sum(r.xmin::text::bigint)) FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class WHERE c.relnamespace IN (SELECT oid FROM mine)),
   (SELECT concat(count(*), ':', sum(x.xmin::text::bigint)) FROM pg_index x WHERE x.indrelid >= 16384),
+  (SELECT concat(count(*), ':', sum(t.xmin::text::bigint)) FROM pgteller_api.rls_table t),
   (SELECT concat(count(*), ':', sum(n.xmin::text::bigint)) FROM pg_namespace n WHERE n.oid IN (SELECT oid FROM mine)))";
