@@ -1,14 +1,17 @@
 //! Preflight: each finding has its grade and what mends it; serious ones stop the database until acknowledged by id or mended. And what
 //! `pgteller doctor` and `pgteller status` make of it.
 
+use std::collections::BTreeMap;
+
 use pgteller::cli::throwaway::Cluster;
 use pgteller::clock::Clock;
-use pgteller::database::admin;
 use pgteller::database::preflight::{self, Depth, Finding, Fix, Grade, Ours};
 use pgteller::database::target::{Host, Target};
+use pgteller::database::{Database, Unready, admin};
 use pgteller::model::names::InstallationId;
 use pgteller::profile::setup::InstallationRoles;
 use pgteller::secret::Secret;
+use pgteller::settings::Settings;
 use serde_json::{Value, json};
 
 use crate::support::TestDatabase;
@@ -96,7 +99,7 @@ const CASES: &[Case] = &[
     ),
     serious("ALTER DATABASE {db} SET lo_compat_privileges = on", &["large-objects"]),
     serious("ALTER DATABASE {db} SET standard_conforming_strings = off", &["standard-conforming-strings"]),
-    serious("ALTER ROLE {owner} SUPERUSER", &["view-owner:superuser"]),
+    serious("DROP FOREIGN TABLE IF EXISTS public.far; ALTER ROLE {owner} SUPERUSER", &["view-owner:superuser"]),
     serious("ALTER ROLE {owner} BYPASSRLS CREATEROLE LOGIN", &["view-owner:bypassrls", "view-owner:createrole", "view-owner:login"]),
     serious("ALTER ROLE {login} CREATEDB REPLICATION", &["login:createdb", "login:replication"]),
     serious("ALTER ROLE {definer} LOGIN", &["definer:login"]),
@@ -210,48 +213,46 @@ fn ids(findings: &[Finding]) -> Vec<&str> {
     findings.iter().map(|finding| finding.id.as_str()).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn each_finding_is_found_graded_acknowledged_and_mended() {
-    for together in CASES.chunks(4) {
-        let mut running = tokio::task::JoinSet::new();
-        for case in together {
-            running.spawn(check(case));
-        }
-        running.join_all().await;
+/// Opens the database as a server does: what stops it, by id.
+async fn stopping(database: &TestDatabase, acknowledged: &[String]) -> Vec<String> {
+    let directory = tempfile::tempdir().unwrap();
+    let keys = format!("search_path = [\"app\"]\nacknowledge = {acknowledged:?}");
+    let settings = Settings::read(&configured(database, &keys).write(directory.path())).unwrap();
+    let one = settings.databases.into_iter().next().unwrap();
+    match Database::new(one, BTreeMap::new(), Vec::new(), Clock::system()).ready().await {
+        Ok(_) => Vec::new(),
+        Err(Unready::Stopped(findings)) => findings.into_iter().map(|finding| finding.id).collect(),
+        Err(other) => panic!("{other}"),
     }
 }
 
-async fn check(case: &'static Case) {
+#[tokio::test(flavor = "multi_thread")]
+async fn each_finding_is_found_graded_acknowledged_and_mended() {
     let database = fresh().await;
     assert_eq!(ids(&look(&database).await), FRESH, "a fresh database has nothing to mend");
-    database.owner.batch_execute(&filled(case.wrong, &database)).await.unwrap_or_else(|error| panic!("{}: {error:?}", case.wrong));
-    let expected: Vec<String> = case.ids.iter().map(|id| filled(id, &database)).collect();
-    let mut findings = look(&database).await;
-    findings.retain(|finding| !FRESH.contains(&finding.id.as_str()));
-    assert_eq!(ids(&findings), expected);
-    assert_eq!(findings.iter().map(|finding| finding.grade).min(), Some(case.grade), "{expected:?}");
-    let served = configured(&database, "search_path = [\"app\"]").serve().await;
-    let answer = served.query("select body from note").await;
-    if case.grade == Grade::Serious {
-        assert_eq!(code(&answer), "database-unavailable", "{expected:?}");
-        assert_eq!(database.task_roles().await, 0, "{expected:?}");
-        served.stop().await;
-        let keys = format!("search_path = [\"app\"]\nacknowledge = {expected:?}");
-        let acknowledged = configured(&database, &keys).serve().await;
-        assert_eq!(rows(&acknowledged.query("select body from note").await), &vec![json!(["x"])], "{expected:?}");
-        acknowledged.stop().await;
-    } else {
-        assert_eq!(rows(&answer), &vec![json!(["x"])], "{expected:?}");
-        served.stop().await;
+    for case in CASES {
+        database
+            .owner
+            .batch_execute(&filled(case.wrong, &database))
+            .await
+            .unwrap_or_else(|error| panic!("{}: {error:?}", case.wrong));
+        let expected: Vec<String> = case.ids.iter().map(|id| filled(id, &database)).collect();
+        let mut findings = look(&database).await;
+        findings.retain(|finding| !FRESH.contains(&finding.id.as_str()));
+        assert_eq!(ids(&findings), expected);
+        assert_eq!(findings.iter().map(|finding| finding.grade).min(), Some(case.grade), "{expected:?}");
+        let serious = findings.iter().filter(|finding| finding.grade == Grade::Serious).map(|finding| finding.id.clone());
+        assert_eq!(stopping(&database, &[]).await, serious.collect::<Vec<_>>(), "only what is serious stops");
+        assert_eq!(stopping(&database, &expected).await, Vec::<String>::new(), "{expected:?}");
+        let mends = findings.iter().filter_map(|finding| match &finding.fix {
+            Fix::Sql(sql) => Some(sql.clone()),
+            Fix::ByHand(_) => None,
+        });
+        for mend in mends.chain([filled(case.by_hand, &database)]) {
+            database.owner.batch_execute(&mend).await.unwrap_or_else(|error| panic!("{expected:?}: {mend}: {error:?}"));
+        }
+        assert_eq!(ids(&look(&database).await), FRESH, "{expected:?}");
     }
-    let mends = findings.iter().filter_map(|finding| match &finding.fix {
-        Fix::Sql(sql) => Some(sql.clone()),
-        Fix::ByHand(_) => None,
-    });
-    for mend in mends.chain([filled(case.by_hand, &database)]) {
-        database.owner.batch_execute(&mend).await.unwrap_or_else(|error| panic!("{expected:?}: {mend}: {error:?}"));
-    }
-    assert_eq!(ids(&look(&database).await), FRESH, "{expected:?}");
 }
 
 /// Grants to roles by name, functions that nobody else may call, and what an application has anyway.
