@@ -5,8 +5,8 @@
 
 use tokio_postgres::Client;
 
-use super::preflight::{self, Depth, Finding, Grade, Ours};
 use super::governed::installation;
+use super::preflight::{self, Depth, Finding, Grade, Ours};
 use super::{DatabaseError, Unready, snapshot};
 use crate::model::names::InstallationId;
 use crate::model::snapshot::Snapshot;

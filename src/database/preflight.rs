@@ -142,7 +142,7 @@ const CHECKS: [&[Check]; 4] = [public::CHECKS, roles::CHECKS, application::CHECK
 /// What several checks look at. `us`: our roles. `reach`: what the view owner may select. `asker`: how an expression tree reads who asks.
 const COMMON: &str = "
 WITH us AS MATERIALIZED (
-  SELECT $1::text AS prefix, '^' || $1::text || '(p|[0-9a-f]{8})_[0-9a-f]{32}$' AS made,
+  SELECT $1::text AS prefix, '^' || $1::text || '([a-z]|[0-9a-f]{8})_[0-9a-f]{32}$' AS made,
     (SELECT oid FROM pg_roles WHERE rolname = $2::text) AS owner,
     (SELECT oid FROM pg_roles WHERE rolname = $1::text || 'definer') AS definer,
     (SELECT oid FROM pg_roles WHERE rolname = $1::text || 'login') AS login,

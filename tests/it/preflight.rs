@@ -7,7 +7,7 @@ use pgteller::cli::throwaway::Cluster;
 use pgteller::clock::Clock;
 use pgteller::database::preflight::{self, Depth, Finding, Fix, Grade, Ours};
 use pgteller::database::target::{Host, Target};
-use pgteller::database::{Database, Unready, admin};
+use pgteller::database::{Database, SETUP_VERSION, Unready, admin};
 use pgteller::model::names::InstallationId;
 use pgteller::profile::setup::InstallationRoles;
 use pgteller::secret::Secret;
@@ -59,11 +59,16 @@ const fn notice(wrong: &'static str, ids: &'static [&'static str], by_hand: &'st
 
 /// One of each. They can all be wrong in one database together.
 const CASES: &[Case] = &[
+    serious("ALTER ROLE {owner} SUPERUSER", &["view-owner:superuser"]),
     serious("GRANT USAGE ON SCHEMA app TO PUBLIC; GRANT SELECT (id) ON app.note TO PUBLIC", &["public-grant:app.note"]),
     serious("CREATE SEQUENCE public.counter; GRANT USAGE ON SEQUENCE public.counter TO PUBLIC", &["public-grant:public.counter"]),
     serious(
         "CREATE FOREIGN DATA WRAPPER w1; CREATE SERVER s1 FOREIGN DATA WRAPPER w1; CREATE FOREIGN TABLE public.far(id int) SERVER s1; GRANT SELECT ON public.far TO PUBLIC",
         &["public-grant:public.far", "foreign-table:public.far"],
+    ),
+    serious(
+        "GRANT SELECT ON pgteller_information_schema._column TO PUBLIC; GRANT INSERT ON pgteller_catalog.pg_class TO PUBLIC",
+        &["public-grant:pgteller_catalog.pg_class", "public-grant:pgteller_information_schema._column"],
     ),
     serious("GRANT SELECT ON pg_authid TO PUBLIC", &["public-grant:pg_catalog.pg_authid"]),
     serious("GRANT EXECUTE ON FUNCTION pg_read_file(text) TO PUBLIC", &["restricted-function:pg_read_file(text)"]),
@@ -99,7 +104,6 @@ const CASES: &[Case] = &[
     ),
     serious("ALTER DATABASE {db} SET lo_compat_privileges = on", &["large-objects"]),
     serious("ALTER DATABASE {db} SET standard_conforming_strings = off", &["standard-conforming-strings"]),
-    serious("DROP FOREIGN TABLE IF EXISTS public.far; ALTER ROLE {owner} SUPERUSER", &["view-owner:superuser"]),
     serious("ALTER ROLE {owner} BYPASSRLS CREATEROLE LOGIN", &["view-owner:bypassrls", "view-owner:createrole", "view-owner:login"]),
     serious("ALTER ROLE {login} CREATEDB REPLICATION", &["login:createdb", "login:replication"]),
     serious("ALTER ROLE {definer} LOGIN", &["definer:login"]),
@@ -352,7 +356,7 @@ async fn status_shows_what_is_going_on() {
     let json: Value = serde_json::from_str(&json).unwrap();
     let shop = &json["databases"][0];
     assert_eq!(exit, 0);
-    assert_eq!((&shop["state"], &shop["door"], &shop["setup_version"]), (&json!("ready"), &json!("holds"), &json!(1)));
+    assert_eq!((&shop["state"], &shop["door"], &shop["setup_version"]), (&json!("ready"), &json!("holds"), &json!(SETUP_VERSION)));
     assert_eq!((&shop["instances"], &shop["open_tasks"]), (&json!({"alive": 1, "dead": 1}), &json!(1)));
     assert_eq!((&shop["relations"], &shop["installation"]), (&json!(["app.note"]), &json!(database.installation.to_string())));
     assert_eq!((&shop["profiles"].as_array().unwrap().len(), &shop["profiles"][0]["members"]), (&1, &json!(1)));

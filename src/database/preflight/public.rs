@@ -8,21 +8,24 @@ use crate::database::quote;
 
 /// The checks of this file.
 pub(super) const CHECKS: &[Check] = &[
+    // The governed catalog is ours, and made for everybody to read; less the five views that it reads itself.
     Check {
         grade: Grade::Serious,
         sql: "
-SELECT DISTINCT ARRAY[n.nspname::text, c.relname::text]
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
-     LATERAL (SELECT x.grantee FROM aclexplode(c.relacl) x UNION ALL
-              SELECT x.grantee FROM pg_attribute a, aclexplode(a.attacl) x WHERE a.attrelid = c.oid) g
-WHERE g.grantee = 0 AND c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pgteller_catalog', 'pgteller_information_schema')
+SELECT ARRAY[n.nspname::text, c.relname::text, string_agg(DISTINCT g.privilege_type, ', ')]
+FROM us, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
+     LATERAL (SELECT x.grantee, x.privilege_type FROM aclexplode(c.relacl) x UNION ALL
+              SELECT x.grantee, x.privilege_type FROM pg_attribute a, aclexplode(a.attacl) x WHERE a.attrelid = c.oid) g
+WHERE g.grantee = 0 AND c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+  AND NOT (n.nspname IN ('pgteller_catalog', 'pgteller_information_schema') AND c.relkind = 'v' AND c.relowner = us.owner AND c.relname !~ '^_' AND g.privilege_type = 'SELECT')
   AND n.nspname !~ '^pg_toast' AND has_schema_privilege('public', n.oid, 'USAGE')
-  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')",
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+GROUP BY n.nspname, c.relname",
         tell: |of| {
             Told(
                 format!("public-grant:{}.{}", of.at(0), of.at(1)),
                 format!("PUBLIC has privileges on `{}.{}`, so every task has them", of.at(0), of.at(1)),
-                Fix::Sql(format!("REVOKE ALL ON {} FROM PUBLIC;", quote::qualified(of.at(0), of.at(1)))),
+                Fix::Sql(format!("REVOKE {} ON {} FROM PUBLIC;", of.at(2), quote::qualified(of.at(0), of.at(1)))),
             )
         },
     },
@@ -228,7 +231,7 @@ WHERE privileges.list IS NOT NULL AND NOT (d.defaclnamespace = 0 AND d.defaclobj
 SELECT ARRAY[n.nspname::text, count(*)::text, string_agg(p.oid::regprocedure::text, ', ' ORDER BY p.oid)]
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE p.provolatile = 'v' AND NOT p.prosecdef AND p.prorettype::regtype::text NOT IN ('trigger', 'event_trigger')
-  AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_temp'
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pgteller_catalog') AND n.nspname !~ '^pg_temp'
   AND has_schema_privilege('public', n.oid, 'USAGE') AND has_function_privilege('public', p.oid, 'EXECUTE')
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
 GROUP BY n.nspname",

@@ -72,7 +72,7 @@ SELECT ARRAY[i.type || ' ' || i.identity, pg_get_userbyid(us.owner)::text,
 FROM us JOIN pg_database d ON d.oid = us.db
 JOIN pg_shdepend o ON o.dbid = us.db AND o.refclassid = 'pg_authid'::regclass AND o.refobjid = us.owner AND o.deptype = 'o',
      LATERAL pg_identify_object(o.classid, o.objid, o.objsubid) i
-WHERE coalesce(i.schema, i.name, '') !~ ('^' || us.prefix)",
+WHERE coalesce(i.schema, i.name, '') !~ ('^' || us.prefix) AND coalesce(i.schema, i.name, '') NOT IN ('pgteller_catalog', 'pgteller_information_schema')",
         tell: |of| {
             Told(
                 format!("view-owner:owns:{}", of.at(0)),
