@@ -1,5 +1,6 @@
 //! `pgteller doctor`: preflight by itself, and the script that mends what it found.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{ConfigPath, say};
@@ -74,21 +75,22 @@ fn mending(examination: &Examination) -> String {
     script(&examination.name, &examination.installation, &open, &accepted)
 }
 
+/// A finding as JSON shows it.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    finding: &'a Finding,
+    acknowledged: bool,
+}
+
 fn as_json(database: &Database, examined: &Result<Examination, Unready>) -> Value {
     let name = database.name().as_str();
     let examination = match examined {
         Ok(examination) => examination,
         Err(why) => return json!({"database": name, "error": why.to_string()}),
     };
-    let findings: Vec<Value> = examination
-        .findings
-        .iter()
-        .map(|finding| {
-            let mut value = json!(finding);
-            value["acknowledged"] = examination.accepts(finding).into();
-            value
-        })
-        .collect();
+    let shown = |finding| Shown { finding, acknowledged: examination.accepts(finding) };
+    let findings: Vec<Shown<'_>> = examination.findings.iter().map(shown).collect();
     json!({
         "database": name,
         "server_version": examination.server_version,

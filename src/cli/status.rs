@@ -96,9 +96,10 @@ fn as_text(report: &Value) -> String {
 }
 
 fn item_line(item: &Value) -> String {
-    match (item.as_str(), item["name"].as_str()) {
+    let of = |key: &str| item.get(key).map(ToString::to_string).unwrap_or_default();
+    match (item.as_str(), item.get("name").and_then(Value::as_str)) {
         (Some(text), _) => text.to_owned(),
-        (None, Some(name)) => format!("{name}: {} members, built {} s ago", item["members"], item["age_seconds"]),
+        (None, Some(name)) => format!("{name}: {} members, built {} s ago", of("members"), of("age_seconds")),
         (None, None) => item.to_string(),
     }
 }

@@ -173,15 +173,15 @@ pub fn flaws(version: i32) -> Vec<Finding> {
     let (major, minor) = (version / 10_000, version % 10_000);
     let mut findings: Vec<Finding> = FLAWS
         .iter()
-        .filter(|(_, _, mended)| mended.iter().any(|first| first / 10_000 == major && version < *first))
+        .filter_map(|(advisory, what, mended)| {
+            let first = mended.iter().find(|first| **first / 10_000 == major && version < **first)?;
+            Some((advisory, what, first % 10_000))
+        })
         .map(|(advisory, what, mended)| Finding {
             grade: Grade::Warning,
             id: format!("known-flaw:{advisory}"),
             message: format!("PostgreSQL {major}.{minor} has {advisory}: {what}"),
-            fix: Fix::ByHand(format!(
-                "update the server, at least to {}",
-                mended.iter().map(|first| format!("{}.{}", first / 10_000, first % 10_000)).collect::<Vec<_>>().join(", ")
-            )),
+            fix: Fix::ByHand(format!("update the server, at least to {major}.{mended}")),
         })
         .collect();
     if major < OLDEST {
