@@ -17,8 +17,9 @@ use tokio_postgres::{Client, GenericClient, Transaction};
 pub use compile::{Compiled, compile};
 
 use crate::clock::{Clock, Instant};
+use crate::database::preflight::{self, Depth};
 use crate::database::role::{self, TaskRole, TaskRoleAsk};
-use crate::database::{DatabaseError, Governed, preflight, quote};
+use crate::database::{DatabaseError, Governed, quote};
 
 const FILL_CATALOG: &str = include_str!("profile/catalog/fill.sql");
 const FORGET_CATALOG: &str = include_str!("profile/catalog/forget.sql");
@@ -147,9 +148,10 @@ async fn is_whole(client: &impl GenericClient, compiled: &Compiled) -> Result<bo
 
 async fn build(client: &mut Client, governed: &Governed, compiled: &Compiled) -> Result<(), DatabaseError> {
     let building = || DatabaseError::admin("building a profile");
-    let mut findings = preflight::inspect(client).await?;
+    // Grants to PUBLIC come with migrations: looked for again each time, and only what stops.
+    let mut findings = preflight::inspect(client, governed.ours(), Depth::Serious).await?;
     findings.extend(compiled.findings.iter().cloned());
-    findings.retain(|finding| !governed.acknowledged.contains(&finding.id));
+    findings.retain(|finding| finding.stops(&governed.acknowledged));
     if !findings.is_empty() {
         return Err(DatabaseError::Preflight(findings));
     }

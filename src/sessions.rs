@@ -201,7 +201,7 @@ impl TaskSessions {
             }
             DatabaseError::Preflight(findings) => {
                 for finding in findings {
-                    tracing::error!(database = %self.governed.name, id = finding.id, mend = finding.fix, "{}", finding.message);
+                    tracing::error!(database = %self.governed.name, id = finding.id, mend = %finding.fix, "{}", finding.message);
                 }
                 return stopped(&self.governed.name).into();
             }
