@@ -47,6 +47,9 @@ pub enum DatabaseError {
     /// The set-up is missing, or of another version.
     #[error("{0}")]
     Setup(String),
+    /// A profile was dropped between being built and being used.
+    #[error("a profile vanished while a task was opened on it")]
+    Vanished,
     /// Somebody migrates: no profile is built for now.
     #[error("profiles are held for a migration")]
     Held,

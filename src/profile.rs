@@ -104,7 +104,7 @@ async fn with_profile<'a>(
         transaction.execute(used, &[&compiled.role]).await.map_err(using())?;
         Ok(transaction)
     } else {
-        Err(DatabaseError::Unexpected("a profile vanished while a task was opened on it".to_owned()))
+        Err(DatabaseError::Vanished)
     }
 }
 

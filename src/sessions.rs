@@ -205,6 +205,11 @@ impl TaskSessions {
                 }
                 return stopped(&self.governed.name).into();
             }
+            DatabaseError::Vanished => {
+                return Failure::Stale(
+                    Refusal::new(Code::Busy, "the task's views were dropped while the call came in").hint("send it again"),
+                );
+            }
             DatabaseError::Held => {
                 return Refusal::new(Code::DatabaseUnavailable, format!("the database `{}` is being migrated", self.governed.name))
                     .hint("try again in a minute")

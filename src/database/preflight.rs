@@ -146,6 +146,7 @@ WITH us AS MATERIALIZED (
     (SELECT oid FROM pg_roles WHERE rolname = $2::text) AS owner,
     (SELECT oid FROM pg_roles WHERE rolname = $1::text || 'definer') AS definer,
     (SELECT oid FROM pg_roles WHERE rolname = $1::text || 'login') AS login,
+    (SELECT oid FROM pg_roles WHERE rolname = $1::text || 'policies') AS policies,
     (SELECT oid FROM pg_database WHERE datname = current_database()) AS db, quote_ident(current_database()) AS dbname
 ), reach AS MATERIALIZED (
   SELECT c.oid, n.nspname::text AS s, c.relname::text AS r, c.relkind, c.relrowsecurity, c.reloptions

@@ -161,7 +161,7 @@ fn relation(row: &Row) -> Option<(u32, (RelationName, Relation))> {
         lineage: BTreeSet::new(),
         definitions: BTreeMap::new(),
         indexes: Vec::new(),
-        policy_owner: row.get(7),
+        policy_owner: row.get(6),
     };
     Some((oid, (RelationName::new(schema, name), relation)))
 }

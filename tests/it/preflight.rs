@@ -67,8 +67,8 @@ const CASES: &[Case] = &[
         &["public-grant:public.far", "foreign-table:public.far"],
     ),
     serious(
-        "GRANT SELECT ON pgteller_information_schema._column TO PUBLIC; GRANT INSERT ON pgteller_catalog.pg_class TO PUBLIC",
-        &["public-grant:pgteller_catalog.pg_class", "public-grant:pgteller_information_schema._column"],
+        "GRANT SELECT ON pgteller_information_schema._relation TO PUBLIC; GRANT INSERT ON pgteller_catalog.pg_class TO PUBLIC",
+        &["public-grant:pgteller_catalog.pg_class", "public-grant:pgteller_information_schema._relation"],
     ),
     serious("GRANT SELECT ON pg_authid TO PUBLIC", &["public-grant:pg_catalog.pg_authid"]),
     serious("GRANT EXECUTE ON FUNCTION pg_read_file(text) TO PUBLIC", &["restricted-function:pg_read_file(text)"]),

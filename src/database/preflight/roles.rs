@@ -53,7 +53,7 @@ SELECT DISTINCT ARRAY[our.word, m.rolname::text, r.rolname::text,
   CASE WHEN current_setting('server_version_num')::int >= 160000 THEN pg_get_userbyid(a.grantor)::text ELSE '' END]
 FROM us, LATERAL (VALUES (us.owner, 'view-owner'), (us.definer, 'definer'), (us.login, 'login')) our(oid, word)
 JOIN pg_auth_members a ON a.roleid = our.oid JOIN pg_roles m ON m.oid = a.member JOIN pg_roles r ON r.oid = a.roleid
-WHERE NOT (our.word = 'view-owner' AND m.oid = us.login)
+WHERE NOT (our.word = 'view-owner' AND (m.oid = us.login OR m.rolname ~ ('^' || us.prefix || 'o_[0-9a-f]{32}$')))
   AND coalesce((to_jsonb(a) ->> 'set_option')::bool OR (to_jsonb(a) ->> 'inherit_option')::bool, true)",
         tell: |of| {
             Told(
@@ -92,7 +92,7 @@ FROM us, LATERAL (
   UNION ALL SELECT 'pg_proc'::regclass, p.oid, p.proowner FROM pg_proc p WHERE p.pronamespace::regnamespace::text IN ('pgteller_api', 'pgteller_private')
   UNION ALL SELECT 'pg_namespace'::regclass, n.oid, n.nspowner FROM pg_namespace n WHERE n.nspname IN ('pgteller_api', 'pgteller_private')) object,
      LATERAL pg_identify_object(object.class, object.oid, 0) i
-WHERE object.owner <> us.definer",
+WHERE object.owner <> us.definer AND NOT (object.owner = us.policies AND starts_with(i.identity, 'pgteller_api.limit_rows('))",
         tell: |of| {
             Told(
                 format!("set-up-owner:{}", of.at(0)),
@@ -119,7 +119,7 @@ FROM us, LATERAL (
     WHERE n.nspname IN ('pgteller_api', 'pgteller_private')) given,
      LATERAL pg_identify_object(given.class, given.oid, 0) i
 WHERE grantee <> us.definer
-  AND NOT (grantee = us.owner AND privilege IN ('SELECT', 'USAGE'))
+  AND NOT (grantee IN (us.owner, us.policies) AND privilege IN ('SELECT', 'USAGE', 'EXECUTE'))
   AND NOT (grantee = us.login AND privilege IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE', 'USAGE', 'EXECUTE'))
 GROUP BY i.identity, grantee, kind",
         tell: |of| {
