@@ -25,7 +25,7 @@ INSERT INTO pgteller_private.shown_relation SELECT p::text, p * 1000 + g, p * 10
 INSERT INTO pgteller_private.shown_type SELECT p::text, g FROM generate_series(1, 3) p, generate_series(1, 20) g;
 INSERT INTO pgteller_private.shown_constraint SELECT p::text, p * 1000 + g, CASE g % 2 WHEN 0 THEN 'p' ELSE 'f' END, p * 1000 + g / 2, '{1}', p * 1000 + g / 3, CASE g % 2 WHEN 1 THEN '{1}'::int2[] END, CASE g % 2 WHEN 0 THEN g END FROM generate_series(1, 3) p, generate_series(1, 600) g;
 ANALYZE pgteller_private.shown_schema, pgteller_private.shown_relation, pgteller_private.shown_type, pgteller_private.shown_constraint;
-DELETE FROM pgteller_private.shown_schema; DELETE FROM pgteller_private.shown_relation; DELETE FROM pgteller_private.shown_type; DELETE FROM pgteller_private.shown_constraint;
+TRUNCATE pgteller_private.shown_schema, pgteller_private.shown_relation, pgteller_private.shown_type, pgteller_private.shown_constraint;   -- keeps them
 RESET ROLE;
 
 -- 2. The views.
@@ -41,10 +41,19 @@ DO $do$ DECLARE t text; BEGIN
                     WHERE s.profile = (SELECT t.profile FROM pgteller_private.task t WHERE t.role_name = session_user)', t);
   END LOOP; END $do$;
 
+-- What the functions below look up: numbers only. kind: a relation's, `i` for a key's index, `c` for a key itself, `t` for a type.
+CREATE VIEW pgteller_information_schema.shown WITH (security_barrier = true) AS
+  SELECT r.oid, r.kind, r.oid AS relation, cardinality(r.columns) AS columns FROM pgteller_information_schema._relation r
+  UNION ALL SELECT k.index, 'i', k.relation, cardinality(k.columns) FROM pgteller_information_schema._constraint k WHERE k.index IS NOT NULL
+  UNION ALL SELECT k.oid, 'c', k.relation, cardinality(k.columns) FROM pgteller_information_schema._constraint k
+  UNION ALL SELECT t.oid, 't', NULL, NULL FROM pgteller_information_schema._type t;
+
 -- Everything else is written column by column after this server's own catalog, so that every major gets exactly its own columns.
--- `instead` says what stands in place of a column; the rest comes from the row behind `alias`, or is NULL where there is no alias.
--- `key` and OFFSET 0 are fences: a condition of the agent's may be tried on object ids before the rows are ours, on nothing else
--- (PostgreSQL pushes conditions that it takes for leakproof below joins, and some of them raise all the same).
+-- `instead` says what stands in place of a column; the rest comes from the row behind `alias`. Without an alias `rows` is a query of its own,
+-- called x, the rest is NULL, and `key` is a condition.
+-- Every view is fenced, by DISTINCT ON its `key`, OFFSET 0 or MATERIALIZED: a condition of the agent's may be tried on object ids before the rows
+-- are its own, on nothing else (PostgreSQL moves conditions that it takes for leakproof below joins and filters, and some of them raise all the same).
+-- generate_series yields each row once, and keeps the planner from taking `relkind = 'r'` for one row in a thousand: nested loops over fences are slow.
 DO $do$
 DECLARE
   v record;
@@ -59,7 +68,7 @@ DECLARE
   -- raw material of information_schema. What a row only needs to be told is a sub-select, so that the number of rows stays plain to the planner.
   schema_of constant text := '(SELECT s.real_schema FROM pgteller_information_schema._schema s WHERE s.oid = %s)';
   name_of constant text := '(SELECT c.relname FROM pg_class c WHERE c.oid = %s)';
-  rel constant text := '(SELECT r.oid, r.kind, ' || format(schema_of, 'r.schema') || ' AS real_schema, c.relname FROM pgteller_information_schema._relation r JOIN pg_class c ON c.oid = r.oid OFFSET 0) x';
+  rel constant text := 'SELECT r.oid, r.kind, ' || format(schema_of, 'r.schema') || ' AS real_schema, c.relname FROM pgteller_information_schema._relation r JOIN pg_class c ON c.oid = r.oid';
   schema_of_relation constant text := '(SELECT s.real_schema FROM pgteller_information_schema._relation r JOIN pgteller_information_schema._schema s ON s.oid = r.schema WHERE r.oid = %s)';
   con constant text := 'SELECT k.oid, k.kind, k.relation, k.columns, k.ref_relation, k.ref_columns, k.index, kc.conindid, kc.conname, kc.condeferrable, kc.condeferred, kc.confmatchtype, kc.confupdtype, kc.confdeltype, '
     || format(schema_of_relation, 'k.relation') || ' AS real_schema, ' || format(name_of, 'k.relation') || ' AS relname FROM pgteller_information_schema._constraint k JOIN pg_constraint kc ON kc.oid = k.oid';
@@ -113,20 +122,17 @@ BEGIN
       (92, c, 'pg_roles', 'pg_catalog.pg_roles', 'r', NULL, jsonb_build_object('rolconfig', NULL), 'pg_roles r WHERE r.rolname = session_user'),
       (93, c, 'pg_tablespace', 'pg_catalog.pg_tablespace', 't', NULL, jsonb_build_object('spcowner', '0', 'spcacl', NULL, 'spcoptions', NULL), 'pg_tablespace t WHERE t.oid < 16384'),
       -- The friendly views over them.
-      (100, c, 'pg_tables', 'pg_catalog.pg_tables', NULL, NULL, jsonb_build_object('schemaname', 'x.real_schema', 'tablename', 'x.relname', 'hasrules', 'false', 'rowsecurity', 'false',
-          'hasindexes', 'x.oid IN (SELECT k.relation FROM pgteller_information_schema._constraint k WHERE k.index IS NOT NULL)', 'hastriggers', 'false'),
-        rel || $x$ WHERE x.kind IN ('r', 'p')$x$),
-      (101, c, 'pg_views', 'pg_catalog.pg_views', NULL, NULL, jsonb_build_object('schemaname', 'x.real_schema', 'viewname', 'x.relname'), rel || $x$ WHERE x.kind = 'v'$x$),
-      (102, c, 'pg_matviews', 'pg_catalog.pg_matviews', NULL, NULL, jsonb_build_object('schemaname', 'x.real_schema', 'matviewname', 'x.relname', 'hasindexes', 'false', 'ispopulated', 'true'), rel || $x$ WHERE x.kind = 'm'$x$),
-      (103, c, 'pg_stat_user_tables', 'pg_catalog.pg_stat_user_tables', NULL, NULL, jsonb_build_object('relid', 'x.oid', 'schemaname', 'x.real_schema', 'relname', 'x.relname'), rel || $x$ WHERE x.kind IN ('r', 'p', 'm')$x$),
-      (104, c, 'pg_stat_all_tables', 'pg_catalog.pg_stat_all_tables', NULL, NULL, jsonb_build_object('relid', 'x.oid', 'schemaname', 'x.real_schema', 'relname', 'x.relname'), rel || $x$ WHERE x.kind IN ('r', 'p', 'm')$x$),
-      (105, c, 'pg_statio_user_tables', 'pg_catalog.pg_statio_user_tables', NULL, NULL, jsonb_build_object('relid', 'x.oid', 'schemaname', 'x.real_schema', 'relname', 'x.relname'), rel || $x$ WHERE x.kind IN ('r', 'p', 'm')$x$),
+      (100, c, 'pg_tables', 'pg_catalog.pg_tables', NULL, $x$x.kind IN ('r', 'p')$x$, jsonb_build_object('schemaname', 'x.real_schema', 'tablename', 'x.relname', 'hasrules', 'false', 'rowsecurity', 'false',
+          'hasindexes', 'x.oid IN (SELECT k.relation FROM pgteller_information_schema._constraint k WHERE k.index IS NOT NULL)', 'hastriggers', 'false'), rel),
+      (101, c, 'pg_views', 'pg_catalog.pg_views', NULL, $x$x.kind = 'v'$x$, jsonb_build_object('schemaname', 'x.real_schema', 'viewname', 'x.relname'), rel),
+      (102, c, 'pg_matviews', 'pg_catalog.pg_matviews', NULL, $x$x.kind = 'm'$x$, jsonb_build_object('schemaname', 'x.real_schema', 'matviewname', 'x.relname', 'hasindexes', 'false', 'ispopulated', 'true'), rel),
+      (103, c, 'pg_stat_user_tables', 'pg_catalog.pg_stat_user_tables', NULL, $x$x.kind IN ('r', 'p', 'm')$x$, jsonb_build_object('relid', 'x.oid', 'schemaname', 'x.real_schema', 'relname', 'x.relname'), rel),
+      (104, c, 'pg_stat_all_tables', 'pg_catalog.pg_stat_all_tables', NULL, $x$x.kind IN ('r', 'p', 'm')$x$, jsonb_build_object('relid', 'x.oid', 'schemaname', 'x.real_schema', 'relname', 'x.relname'), rel),
+      (105, c, 'pg_statio_user_tables', 'pg_catalog.pg_statio_user_tables', NULL, $x$x.kind IN ('r', 'p', 'm')$x$, jsonb_build_object('relid', 'x.oid', 'schemaname', 'x.real_schema', 'relname', 'x.relname'), rel),
       -- information_schema
-      (200, i, 'schemata', 'information_schema.schemata', NULL, NULL, jsonb_build_object('catalog_name', 'current_database()', 'schema_name', 's.real_schema'), '(SELECT s.real_schema FROM pgteller_information_schema._schema s OFFSET 0) s'),
-      (201, i, 'tables', 'information_schema.tables', NULL, NULL, catalog || jsonb_build_object('table_type', $x$CASE x.kind WHEN 'v' THEN 'VIEW' ELSE 'BASE TABLE' END$x$, 'is_insertable_into', $x$'NO'$x$, 'is_typed', $x$'NO'$x$),
-        rel || $x$ WHERE x.kind IN ('r', 'p', 'v')$x$),
-      (202, i, 'views', 'information_schema.views', NULL, NULL, catalog || jsonb_build_object('check_option', $x$'NONE'$x$, 'is_updatable', $x$'NO'$x$, 'is_insertable_into', $x$'NO'$x$, 'is_trigger_updatable', $x$'NO'$x$, 'is_trigger_deletable', $x$'NO'$x$, 'is_trigger_insertable_into', $x$'NO'$x$),
-        rel || $x$ WHERE x.kind = 'v'$x$),
+      (200, i, 'schemata', 'information_schema.schemata', NULL, NULL, jsonb_build_object('catalog_name', 'current_database()', 'schema_name', 'x.real_schema'), 'SELECT s.real_schema FROM pgteller_information_schema._schema s'),
+      (201, i, 'tables', 'information_schema.tables', NULL, $x$x.kind IN ('r', 'p', 'v')$x$, catalog || jsonb_build_object('table_type', $x$CASE x.kind WHEN 'v' THEN 'VIEW' ELSE 'BASE TABLE' END$x$, 'is_insertable_into', $x$'NO'$x$, 'is_typed', $x$'NO'$x$), rel),
+      (202, i, 'views', 'information_schema.views', NULL, $x$x.kind = 'v'$x$, catalog || jsonb_build_object('check_option', $x$'NONE'$x$, 'is_updatable', $x$'NO'$x$, 'is_insertable_into', $x$'NO'$x$, 'is_trigger_updatable', $x$'NO'$x$, 'is_trigger_deletable', $x$'NO'$x$, 'is_trigger_insertable_into', $x$'NO'$x$), rel),
       (203, i, 'table_privileges', 'information_schema.table_privileges', NULL, NULL, catalog || jsonb_build_object('grantee', 'session_user', 'privilege_type', $x$'SELECT'$x$, 'is_grantable', $x$'NO'$x$, 'with_hierarchy', $x$'NO'$x$), rel),
       (204, i, 'role_table_grants', 'information_schema.role_table_grants', NULL, NULL, catalog || jsonb_build_object('grantee', 'session_user', 'privilege_type', $x$'SELECT'$x$, 'is_grantable', $x$'NO'$x$, 'with_hierarchy', $x$'NO'$x$), rel),
       (210, i, 'columns', 'information_schema.columns', NULL, NULL, catalog || jsonb_build_object('column_name', 'x.attname', 'ordinal_position', 'x.attnum', 'is_nullable', $x$CASE WHEN x.attnotnull OR x.typnotnull THEN 'NO' ELSE 'YES' END$x$,
@@ -138,48 +144,51 @@ BEGIN
           'domain_catalog', 'CASE WHEN x.domain IS NOT NULL THEN current_database() END', 'domain_schema', 'CASE WHEN x.domain IS NOT NULL THEN x.domain_schema END', 'domain_name', 'x.domain',
           'udt_catalog', 'current_database()') || jsonb_build_object('udt_schema', 'CASE WHEN x.typeshown THEN x.schema_of_type END', 'udt_name', 'CASE WHEN x.typeshown THEN x.typname END', 'dtd_identifier', 'x.attnum', 'is_self_referencing', $x$'NO'$x$,
           'is_identity', $x$CASE WHEN x.attidentity = '' THEN 'NO' ELSE 'YES' END$x$, 'identity_generation', $x$CASE x.attidentity WHEN 'a' THEN 'ALWAYS' WHEN 'd' THEN 'BY DEFAULT' END$x$, 'identity_cycle', $x$'NO'$x$, 'is_generated', $x$'NEVER'$x$, 'is_updatable', $x$'NO'$x$),
-        '(SELECT ' || format(schema_of, 'r.schema') || ' AS real_schema, c.relname, a.attname, a.attnum, ' || format(base_column, 'attnotnull') || ' AS attnotnull, ' || format(base_column, 'attidentity') || $x$ AS attidentity, t.typtype = 'd' AND t.typnotnull AS typnotnull,
+        'SELECT ' || format(schema_of, 'r.schema') || ' AS real_schema, c.relname, a.attname, a.attnum, ' || format(base_column, 'attnotnull') || ' AS attnotnull, ' || format(base_column, 'attidentity') || $x$ AS attidentity, t.typtype = 'd' AND t.typnotnull AS typnotnull,
               coalesce(u.oid, t.oid) AS type, CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END AS typmod, coalesce(u.typname, t.typname) AS typname, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = coalesce(u.typnamespace, t.typnamespace)) AS schema_of_type,
               coalesce(u.typelem, t.typelem) AS elem, coalesce(u.typlen, t.typlen) AS len, CASE WHEN t.typtype = 'd' THEN t.typname END AS domain, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = t.typnamespace) AS domain_schema,
               co.collname, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = co.collnamespace) AS collschema,
               coalesce(u.oid, t.oid) < 16384 OR coalesce(u.oid, t.oid) IN (SELECT y.oid FROM pgteller_information_schema._type y) AS typeshown
             FROM pgteller_information_schema._relation r JOIN pg_class c ON c.oid = r.oid JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 JOIN pg_type t ON t.oid = a.atttypid
             LEFT JOIN pg_type u ON t.typtype = 'd' AND u.oid = t.typbasetype LEFT JOIN pg_collation co ON co.oid = a.attcollation AND co.oid <> 'pg_catalog."default"'::regcollation
-            WHERE r.kind IN ('r', 'p', 'v') OFFSET 0) x$x$),
+            WHERE r.kind IN ('r', 'p', 'v')$x$),
       (220, i, 'table_constraints', 'information_schema.table_constraints', NULL, NULL, catalog || named || jsonb_build_object('constraint_type', $x$CASE x.kind WHEN 'p' THEN 'PRIMARY KEY' WHEN 'u' THEN 'UNIQUE' ELSE 'FOREIGN KEY' END$x$,
           'is_deferrable', $x$CASE WHEN x.condeferrable THEN 'YES' ELSE 'NO' END$x$, 'initially_deferred', $x$CASE WHEN x.condeferred THEN 'YES' ELSE 'NO' END$x$, 'enforced', $x$'YES'$x$,
-          'nulls_distinct', $x$CASE WHEN x.kind = 'u' THEN (SELECT CASE WHEN ix.indnullsnotdistinct THEN 'NO' ELSE 'YES' END FROM pg_index ix WHERE ix.indexrelid = x.index) END$x$), '(' || con || ' OFFSET 0) x'),
+          'nulls_distinct', $x$CASE WHEN x.kind = 'u' THEN (SELECT CASE WHEN ix.indnullsnotdistinct THEN 'NO' ELSE 'YES' END FROM pg_index ix WHERE ix.indexrelid = x.index) END$x$), con),
       (221, i, 'key_column_usage', 'information_schema.key_column_usage', NULL, NULL, catalog || named || jsonb_build_object('column_name', 'x.attname', 'ordinal_position', 'x.ord', 'position_in_unique_constraint', 'x.ref_ord'),
-        '(SELECT x.*, u.ord, (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = x.relation AND a.attnum = u.num) AS attname, array_position((SELECT q.columns ' || referred || '), x.ref_columns[u.ord]) AS ref_ord
-          FROM (' || con || ' OFFSET 0) x CROSS JOIN LATERAL unnest(x.columns) WITH ORDINALITY u(num, ord) OFFSET 0) x'),
+        'SELECT x.*, u.ord, (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = x.relation AND a.attnum = u.num) AS attname, array_position((SELECT q.columns ' || referred || '), x.ref_columns[u.ord]) AS ref_ord
+          FROM (' || con || ' OFFSET 0) x CROSS JOIN LATERAL unnest(x.columns) WITH ORDINALITY u(num, ord)'),
       (222, i, 'constraint_column_usage', 'information_schema.constraint_column_usage', NULL, NULL, named || jsonb_build_object('table_catalog', 'current_database()', 'table_schema', 'x.used_schema', 'table_name', 'x.used_relation', 'column_name', 'x.attname'),
-        '(SELECT x.*, (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = coalesce(x.ref_relation, x.relation) AND a.attnum = u.num) AS attname, ' || format(schema_of_relation, 'coalesce(x.ref_relation, x.relation)') || ' AS used_schema, ' || format(name_of, 'coalesce(x.ref_relation, x.relation)')
-          || ' AS used_relation FROM (' || con || ' OFFSET 0) x CROSS JOIN LATERAL unnest(coalesce(x.ref_columns, x.columns)) u(num) OFFSET 0) x'),
+        'SELECT x.*, (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = coalesce(x.ref_relation, x.relation) AND a.attnum = u.num) AS attname, ' || format(schema_of_relation, 'coalesce(x.ref_relation, x.relation)') || ' AS used_schema, ' || format(name_of, 'coalesce(x.ref_relation, x.relation)')
+          || ' AS used_relation FROM (' || con || ' OFFSET 0) x CROSS JOIN LATERAL unnest(coalesce(x.ref_columns, x.columns)) u(num)'),
       (223, i, 'constraint_table_usage', 'information_schema.constraint_table_usage', NULL, NULL, named || jsonb_build_object('table_catalog', 'current_database()', 'table_schema', 'x.used_schema', 'table_name', 'x.used_relation'),
-        '(SELECT x.*, ' || format(schema_of_relation, 'coalesce(x.ref_relation, x.relation)') || ' AS used_schema, ' || format(name_of, 'coalesce(x.ref_relation, x.relation)') || ' AS used_relation FROM (' || con || ' OFFSET 0) x OFFSET 0) x'),
+        'SELECT x.*, ' || format(schema_of_relation, 'coalesce(x.ref_relation, x.relation)') || ' AS used_schema, ' || format(name_of, 'coalesce(x.ref_relation, x.relation)') || ' AS used_relation FROM (' || con || ' OFFSET 0) x'),
       (224, i, 'referential_constraints', 'information_schema.referential_constraints', NULL, NULL, named || jsonb_build_object('unique_constraint_catalog', 'CASE WHEN x.unique_name IS NOT NULL THEN current_database() END',
           'unique_constraint_schema', 'x.unique_schema', 'unique_constraint_name', 'x.unique_name', 'match_option', $x$CASE x.confmatchtype WHEN 'f' THEN 'FULL' WHEN 'p' THEN 'PARTIAL' WHEN 's' THEN 'NONE' END$x$,
           'update_rule', format(rule, 'x.confupdtype'), 'delete_rule', format(rule, 'x.confdeltype')),
-        '(SELECT x.*, (SELECT qc.conname ' || referred || ') AS unique_name, (SELECT ' || format(schema_of_relation, 'q.relation') || ' ' || referred || ') AS unique_schema FROM (' || con || ' WHERE k.kind = ''f'' OFFSET 0) x OFFSET 0) x'))
+        'SELECT x.*, (SELECT qc.conname ' || referred || ') AS unique_name, (SELECT ' || format(schema_of_relation, 'q.relation') || ' ' || referred || ') AS unique_schema FROM (' || con || ' WHERE k.kind = ''f'' OFFSET 0) x'))
     -- The same for everybody.
     , pass AS (SELECT 300, c, name, 'pg_catalog.' || name, 'x', 'x.oid', CASE name WHEN 'pg_am' THEN '{}'::jsonb WHEN 'pg_language' THEN jsonb_build_object('lanowner', '0', 'lanacl', NULL)
           ELSE jsonb_build_object('collowner', '0', 'opcowner', '0', 'extowner', '0', 'extconfig', NULL, 'extcondition', NULL) END, 'pg_catalog.' || name || ' x'
           || CASE WHEN name IN ('pg_collation', 'pg_opclass') THEN ' WHERE x.oid < 16384' ELSE '' END
       FROM unnest(ARRAY['pg_am', 'pg_collation', 'pg_extension', 'pg_language', 'pg_opclass']) name)
     -- There, and empty: what they hold would name or count what is not shown.
-    , empty AS (SELECT 400, target, name, CASE target WHEN c THEN 'pg_catalog.' ELSE 'information_schema.' END || name, NULL, NULL, '{}'::jsonb, '(VALUES (1)) x WHERE false' FROM (
+    , empty AS (SELECT 400, target, name, CASE target WHEN c THEN 'pg_catalog.' ELSE 'information_schema.' END || name, NULL, 'false', '{}'::jsonb, 'SELECT' FROM (
         SELECT c, unnest(ARRAY['pg_attrdef', 'pg_trigger', 'pg_policy', 'pg_policies', 'pg_rewrite', 'pg_rules', 'pg_statistic_ext', 'pg_publication', 'pg_publication_rel', 'pg_publication_namespace', 'pg_publication_tables', 'pg_subscription', 'pg_subscription_rel',
           'pg_foreign_table', 'pg_foreign_server', 'pg_foreign_data_wrapper', 'pg_partitioned_table', 'pg_seclabel', 'pg_seclabels', 'pg_depend', 'pg_shdepend', 'pg_shdescription', 'pg_sequence', 'pg_sequences', 'pg_event_trigger', 'pg_default_acl',
           'pg_auth_members', 'pg_user_mappings', 'pg_stats', 'pg_stats_ext', 'pg_stat_user_indexes', 'pg_stat_all_indexes', 'pg_statio_user_indexes', 'pg_init_privs', 'pg_largeobject_metadata'])
         UNION ALL SELECT i, unnest(ARRAY['check_constraints', 'routines', 'parameters', 'triggers', 'sequences', 'domains', 'domain_constraints', 'element_types', 'view_table_usage', 'view_column_usage', 'column_privileges', 'role_column_grants'])) e(target, name))
     , parts AS (SELECT * FROM part UNION ALL SELECT * FROM pass UNION ALL SELECT * FROM empty)
-    SELECT p.target, p.name, string_agg(format('(SELECT %s %s FROM %s%s)', CASE WHEN p.key IS NOT NULL THEN format('DISTINCT ON (%s)', p.key) ELSE '' END, l.list, p.rows,
-        CASE WHEN p.key IS NULL AND p.alias IS NOT NULL THEN ' OFFSET 0' ELSE '' END), ' UNION ALL ' ORDER BY p.n) AS body
+    SELECT p.target, p.name, string_agg(CASE
+        WHEN p.alias IS NULL THEN format('WITH x AS MATERIALIZED (%s) SELECT %s FROM x WHERE %s', p.rows, l.list, coalesce(p.key, 'true'))
+        WHEN p.key IS NULL THEN format('(SELECT %s FROM %s OFFSET 0)', l.list, p.rows)
+        WHEN p.name IN ('pg_class', 'pg_constraint', 'pg_index') THEN format('(SELECT y.* FROM (SELECT DISTINCT ON (%s) %s FROM %s) y CROSS JOIN LATERAL generate_series(1, CASE WHEN y.%I IS NULL THEN 0 ELSE 1 END))', p.key, l.list, p.rows, l.first)
+        ELSE format('(SELECT DISTINCT ON (%s) %s FROM %s)', p.key, l.list, p.rows) END, ' UNION ALL ' ORDER BY p.n) AS body
     FROM parts p CROSS JOIN LATERAL (
       SELECT string_agg(format('%s AS %I', CASE WHEN p.instead ? a.attname::text OR p.alias IS NULL
           THEN format('(%s)::%s%s', coalesce(p.instead ->> a.attname::text, 'NULL'), CASE a.atttypid WHEN 'anyarray'::regtype THEN 'text[]' ELSE format_type(a.atttypid, a.atttypmod) END,
                       CASE WHEN a.attcollation <> t.typcollation AND a.attcollation = '"C"'::regcollation THEN ' COLLATE "C"' ELSE '' END)
-          ELSE format('%I.%I', p.alias, a.attname) END, a.attname), ', ' ORDER BY a.attnum) AS list
+          ELSE format('%I.%I', p.alias, a.attname) END, a.attname), ', ' ORDER BY a.attnum) AS list, (array_agg(a.attname ORDER BY a.attnum))[1] AS first
       FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = to_regclass(p.source) AND a.attnum > 0 AND NOT a.attisdropped) l
     WHERE l.list IS NOT NULL                             -- a catalog that this major does not have
     GROUP BY p.target, p.name ORDER BY min(p.n), p.name
@@ -206,7 +215,7 @@ BEGIN
       (1, 'current_schemas', $x$ARRAY(SELECT CASE WHEN n.oid = 'pg_catalog'::regnamespace THEN n.nspname ELSE s.nspname END FROM unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY u(name, place) JOIN pg_catalog.pg_namespace n ON n.nspname = u.name
           JOIN pgteller_catalog.pg_namespace s ON s.oid = n.oid WHERE CASE WHEN n.oid = 'pg_catalog'::regnamespace THEN $1 ELSE s.nspname IN (SELECT i.schema_name FROM pgteller_information_schema.schemata i) END ORDER BY place)$x$),
       (2, 'current_schema', '(pgteller_catalog.current_schemas(false))[1]'),
-      (3, 'pg_table_is_visible', $x$(SELECT CASE c.relkind WHEN 'i' THEN (SELECT pg_catalog.pg_table_is_visible(i.indrelid) FROM pgteller_catalog.pg_index i WHERE i.indexrelid = c.oid) ELSE pg_catalog.pg_table_is_visible(c.oid) END FROM pgteller_catalog.pg_class c WHERE c.oid = $1)$x$),
+      (3, 'pg_table_is_visible', $x$(SELECT pg_catalog.pg_table_is_visible(x.relation) FROM pgteller_information_schema.shown x WHERE x.oid = $1 AND x.kind NOT IN ('c', 't'))$x$),
       (4, 'to_regclass', $x$CASE WHEN cardinality(parse_ident($1)) = 1 THEN coalesce(
             (SELECT c.oid::regclass FROM pgteller_catalog.pg_class c WHERE c.relname = (parse_ident($1))[1]::name AND pgteller_catalog.pg_table_is_visible(c.oid) LIMIT 1),
             pg_catalog.to_regclass('pg_catalog.' || quote_ident((parse_ident($1))[1])))
@@ -220,14 +229,14 @@ BEGIN
       (6, 'pg_get_function_identity_arguments', $x$(SELECT pg_catalog.pg_get_function_identity_arguments(p.oid) FROM pgteller_catalog.pg_proc p WHERE p.oid = $1)$x$),
       (6, 'pg_get_function_result', $x$(SELECT pg_catalog.pg_get_function_result(p.oid) FROM pgteller_catalog.pg_proc p WHERE p.oid = $1)$x$),
       (6, 'pg_get_functiondef', NULL),
-      (6, 'format_type', $x$CASE WHEN $1 IS NULL THEN NULL WHEN EXISTS (SELECT FROM pgteller_catalog.pg_type t WHERE t.oid = $1) THEN pg_catalog.format_type($1, $2) ELSE '???' END$x$),
+      (6, 'format_type', $x$CASE WHEN $1 IS NULL THEN NULL WHEN $1 < 16384 OR EXISTS (SELECT FROM pgteller_information_schema.shown x WHERE x.oid = $1 AND x.kind = 't') THEN pg_catalog.format_type($1, $2) ELSE '???' END$x$),
       (7, 'obj_description', $x$CASE WHEN $2 = 'pg_class' THEN (SELECT d.description FROM pgteller_catalog.pg_description d WHERE d.objoid = $1 AND d.classoid = 'pg_catalog.pg_class'::regclass AND d.objsubid = 0)
           WHEN $2 IN ('pg_type', 'pg_proc') AND $1 < 16384 THEN pg_catalog.obj_description($1, $2) END$x$),
       (7, 'col_description', $x$(SELECT d.description FROM pgteller_catalog.pg_description d WHERE d.objoid = $1 AND d.classoid = 'pg_catalog.pg_class'::regclass AND d.objsubid = $2)$x$),
       -- PostgreSQL's own words for the real key, whose every column is shown; less INCLUDE, which may name others.
-      (8, 'pg_get_constraintdef', $x$(SELECT regexp_replace(pg_catalog.pg_get_constraintdef(c.oid, true), ' INCLUDE \((?:"(?:[^"]|"")*"|[^")])*\)', '') FROM pgteller_catalog.pg_constraint c WHERE c.oid = $1)$x$),
-      (9, 'pg_get_indexdef', $x$(SELECT CASE WHEN $2 > 0 THEN CASE WHEN $2 <= i.indnatts THEN pg_catalog.pg_get_indexdef(i.indexrelid, $2, $3) ELSE '' END
-            ELSE regexp_replace(pg_catalog.pg_get_indexdef(i.indexrelid, 0, $3), ' INCLUDE \((?:"(?:[^"]|"")*"|[^")])*\)', '') END FROM pgteller_catalog.pg_index i WHERE i.indexrelid = $1)$x$),
+      (8, 'pg_get_constraintdef', $x$(SELECT regexp_replace(pg_catalog.pg_get_constraintdef(c.oid, true), ' INCLUDE \((?:"(?:[^"]|"")*"|[^")])*\)', '') FROM pgteller_information_schema.shown c WHERE c.oid = $1 AND c.kind = 'c')$x$),
+      (9, 'pg_get_indexdef', $x$(SELECT CASE WHEN $2 > 0 THEN CASE WHEN $2 <= i.columns THEN pg_catalog.pg_get_indexdef(i.oid, $2, $3) ELSE '' END
+            ELSE regexp_replace(pg_catalog.pg_get_indexdef(i.oid, 0, $3), ' INCLUDE \((?:"(?:[^"]|"")*"|[^")])*\)', '') END FROM pgteller_information_schema.shown i WHERE i.oid = $1 AND i.kind = 'i')$x$),
       (10, 'pg_partition_ancestors', $x$WITH RECURSIVE up(oid) AS (SELECT c.oid FROM pgteller_catalog.pg_class c WHERE c.oid = $1 AND (c.relkind = 'p' OR c.relispartition) UNION ALL SELECT i.inhparent FROM up JOIN pgteller_catalog.pg_inherits i ON i.inhrelid = up.oid)
           SELECT up.oid::regclass FROM up$x$),
       (10, 'has_table_privilege', NULL), (10, 'has_any_column_privilege', NULL), (10, 'has_column_privilege', NULL), (10, 'has_schema_privilege', NULL),
@@ -252,7 +261,7 @@ BEGIN
         body := 'coalesce(' || answer || ' AND EXISTS (SELECT FROM ' || CASE
           WHEN f.proname = 'has_schema_privilege' THEN 'pgteller_catalog.pg_namespace x WHERE x.oid = ' || relation
           WHEN f.proname = 'has_column_privilege' THEN 'pgteller_catalog.pg_attribute x WHERE x.attrelid = ' || relation || CASE WHEN f.proargtypes[o] = 'text'::regtype THEN ' AND x.attname = $' || o + 1 || '::name' ELSE ' AND x.attnum = $' || o + 1 END
-          ELSE 'pgteller_catalog.pg_class x WHERE x.oid = ' || relation END || '), false)';
+          ELSE 'pgteller_information_schema.shown x WHERE x.kind NOT IN (''c'', ''t'') AND x.oid = ' || relation END || '), false)';
       END;
     END IF;
     IF f.proretset THEN
@@ -278,14 +287,17 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA pgteller_catalog FROM PUBLIC;
 
 -- Keys are the only indexes that are shown.
 CREATE VIEW pgteller_catalog.pg_indexes WITH (security_barrier = true) AS
-  SELECT x.real_schema AS schemaname, x.relname AS tablename, x.index_name AS indexname, NULL::name AS tablespace, pgteller_catalog.pg_get_indexdef(x.index) AS indexdef
-  FROM (SELECT (SELECT s.real_schema FROM pgteller_information_schema._relation r JOIN pgteller_information_schema._schema s ON s.oid = r.schema WHERE r.oid = k.relation) AS real_schema,
-               (SELECT c.relname FROM pg_class c WHERE c.oid = k.relation) AS relname, ic.relname AS index_name, k.index FROM pgteller_information_schema._constraint k JOIN pg_class ic ON ic.oid = k.index OFFSET 0) x;
+  WITH x AS MATERIALIZED (
+    SELECT (SELECT s.real_schema FROM pgteller_information_schema._relation r JOIN pgteller_information_schema._schema s ON s.oid = r.schema WHERE r.oid = k.relation) AS real_schema,
+           (SELECT c.relname FROM pg_class c WHERE c.oid = k.relation) AS relname, i.relname AS index_name, k.index
+    FROM pgteller_information_schema._constraint k JOIN pg_class i ON i.oid = k.index)
+  SELECT x.real_schema AS schemaname, x.relname AS tablename, x.index_name AS indexname, NULL::name AS tablespace, pgteller_catalog.pg_get_indexdef(x.index) AS indexdef FROM x;
 -- What a profile's role needs, granted once: the rows depend on who asks, and whoever is no task of ours sees none.
 -- (Per profile it would be a hundred changed privileges each.) The views whose names begin with `_` are not for tasks.
 GRANT USAGE ON SCHEMA pgteller_catalog, pgteller_information_schema TO PUBLIC;
 GRANT SELECT ON ALL TABLES IN SCHEMA pgteller_catalog TO PUBLIC;
 GRANT SELECT ON
+  pgteller_information_schema.shown,                -- read by the functions; not a name for agents
   pgteller_information_schema.schemata, pgteller_information_schema.tables, pgteller_information_schema.columns, pgteller_information_schema.views,
   pgteller_information_schema.table_constraints, pgteller_information_schema.key_column_usage, pgteller_information_schema.constraint_column_usage,
   pgteller_information_schema.constraint_table_usage, pgteller_information_schema.referential_constraints, pgteller_information_schema.table_privileges,
