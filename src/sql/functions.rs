@@ -100,11 +100,14 @@ pub fn judge(walk: &Walk, names: &Names<'_>) -> Result<Vec<String>, Refusal> {
         if DENIED_GRAMMAR.contains(&called.name.as_str()) {
             return Err(refuse(called));
         }
+        let overloads = candidates(called, &reachable, names);
         if words::is_grammar_function(&called.name) && called.schema.as_deref().is_none_or(|schema| schema == "pg_catalog") {
             resolved.insert(format!("pg_catalog.{}", called.name));
-            continue;
+            // Quoted, or on a server whose grammar does not know the word yet, it is a name like any other.
+            if overloads.is_empty() {
+                continue;
+            }
         }
-        let overloads = candidates(called, &reachable, names);
         if overloads.is_empty() {
             if called.schema.is_none() && is_column(&called.name, walk, names) {
                 continue;

@@ -204,6 +204,7 @@ pub fn hidden_functions(expr: &Expr) -> Hidden {
     let found = match expr {
         Expr::Extract { .. } => vec!["extract"],
         Expr::Position { .. } => vec!["position"],
+        Expr::Substring { shorthand: true, .. } => vec!["substr"],
         Expr::Substring { .. } => vec!["substring"],
         Expr::Trim { trim_where, .. } => vec![match trim_where {
             Some(TrimWhereField::Leading) => "ltrim",
@@ -217,6 +218,7 @@ pub fn hidden_functions(expr: &Expr) -> Hidden {
         Expr::Like { escape_char: Some(_), .. } | Expr::ILike { escape_char: Some(_), .. } => vec!["like_escape"],
         Expr::SimilarTo { .. } => vec!["similar_to_escape"],
         Expr::IsNormalized { .. } => vec!["is_normalized"],
+        Expr::BinaryOp { op: BinaryOperator::Overlaps, .. } => vec!["overlaps"],
         Expr::BinaryOp { op: BinaryOperator::PGCustomBinaryOperator(parts), .. } => {
             if parts.len() > 1 && parts.first().map(String::as_str) != Some("pg_catalog") {
                 return refuse(Refusal::new(
@@ -297,11 +299,12 @@ fn check_type(data_type: &DataType) -> Hidden {
                 .map(|ident| super::words::fold(&ident.value, ident.quote_style.is_some()))
                 .collect();
             match parts.as_slice() {
-                [name] | [_, name] if name.starts_with("reg") => refuse(names_catalog()),
-                [name] | [_, name] if matches!(name.as_str(), "xml" | "aclitem") => {
+                [.., name] if name.starts_with("reg") => refuse(names_catalog()),
+                [.., name] if matches!(name.as_str(), "xml" | "aclitem") => {
                     refuse(Refusal::new(Code::FunctionNotAllowed, format!("the type `{name}` cannot be cast to")))
                 }
-                [schema, name] if schema != "pg_catalog" => refuse(
+                // A third part names the database itself: `shop.app.mood` is `app.mood`.
+                [.., schema, name] if schema != "pg_catalog" || parts.len() > 2 => refuse(
                     Refusal::new(Code::FunctionNotAllowed, format!("the type `{schema}.{name}` cannot be named"))
                         .hint("drop the cast: a plain string literal becomes the column's type by itself"),
                 ),

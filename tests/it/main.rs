@@ -11,6 +11,7 @@
 
 mod analysis;
 mod decisions;
+mod differential;
 mod encryption;
 mod first;
 mod identity;

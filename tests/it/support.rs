@@ -2,6 +2,9 @@
 
 pub mod client;
 pub mod database;
+pub mod oracle;
+pub mod renamed;
+pub mod scene;
 pub mod server;
 pub mod tokens;
 
