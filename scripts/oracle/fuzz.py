@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Mutates the statements of the oracle and holds the analysis against PostgreSQL's own grammar on each text that the grammar accepts.
 
-fuzz.py BINARY [--seconds N] [--seed N]. BINARY is the bench target `analysis`. Begins with the statements as they are. Prints counts, and
-each finding with its smallest text; ends with 1 if there is one.
+fuzz.py [--seconds N] [--seed N] [--command …]: begins with the statements as they are. Prints counts, and each finding with its smallest
+text; ends with 1 if there is one.
 """
 
 import argparse
@@ -11,14 +11,16 @@ import gzip
 import json
 import random
 import re
+import shlex
 import subprocess
 import sys
 import time
 
-from extract import ORACLE
+from extract import CORPUS, ORACLE
 from grammar import facts, tree
 
 BATCH = 400
+COMMAND = "cargo bench --quiet --locked --profile dev --bench analysis"
 TOKEN = re.compile(
     r"""\s+|--[^\n]*|/\*.*?\*/|[eEnNxXbB]?'(?:[^']|'')*'|"(?:[^"]|"")*"|\$\w*\$.*?\$\w*\$|[^\W\d][\w$]*|\d+(?:\.\d+)?|"""
     r"""::|:=|=>|[-+*/<>=~!@#%^&|`?]+|.""",
@@ -58,20 +60,31 @@ PREFIXES = """
 with {t} as (select 1 as x) |with recursive {t} as (select x from {t}) |with q as (select * from {t}), {t} as (select 1) |with {t} as (select * from {t}) |with {t} (x) as (values (1)) 
 |with q as (with {t} as (select 1) select * from {t}) |with q as materialized (select * from zz_hidden) |select * from zz_hidden union |table zz_hidden union |with q as (delete from {t} returning *) |(
 """
+# Words that mean something to another grammar, or only in some places.
+WORDS = """
+interval|date|time|timestamp|timestamptz|datetime|position|substr|substring|overlay|trim|extract|ceil|floor|convert|cast|try_cast|safe_cast|exists|array|struct|map|prior
+|match|against|div|xor|regexp|rlike|member|of|global|overlaps|settings|format|qualify|prewhere|cluster|distribute|sort|by|pivot|unpivot|match_recognize|asof|semi|anti|apply
+|outer|left|right|full|top|exclude|except|replace|rename|ilike|sample|index|use|force|ignore|partition|start|connect|connect_by_root|view|final|dual|value|values|row|rows|treat
+|openjson|unnest|json_table|xmltable|double|precision|bigint|unsigned|character|varying|char|bit|national|zone|without|within|over|nulls|ties|percent|year|day|second|at|is
+|not|similar|between|symmetric|operator|collate|normalize|normalized|document|json|lateral|ordinality|only|materialized|recursive|search|cycle|any|some|all|default|current
+|lambda|fill|interpolate|offset|fetch|limit|next|first|last|straight_join|sounds|like|escape|glob|returning|into|temp|unlogged|binary|b|x|n|e|u|r|q|_utf8|rb|br|nq|named|grouping|sets
+|cube|rollup|filter|respect|emit|true|unknown|null|public|pg_catalog|information_schema|coalesce|nullif|greatest|least|setof|table|variadic|system_user|user|session_user
+"""
 
 
 def choices(text):
     return [choice.replace("\n", "") if choice.strip("\n") and len(choice) > 3 else choice for choice in text.strip("\n").split("|")]
 
 
-VALUES, SOURCES, GLUE, PREFIXES = map(choices, (VALUES, SOURCES, GLUE, PREFIXES))
+VALUES, SOURCES, GLUE, PREFIXES, WORDS = map(choices, (VALUES, SOURCES, GLUE, PREFIXES, WORDS))
 
 
 class Analysis:
     """The Rust side."""
 
-    def __init__(self, binary):
-        self.process = subprocess.Popen([binary], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+    def __init__(self, command):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "encoding": "utf-8"}
+        self.process = subprocess.Popen(shlex.split(command), cwd=CORPUS.parents[1], **pipes)
 
     def ask(self, rows):
         self.process.stdin.write("".join(json.dumps(row) + "\n" for row in rows) + "\n")
@@ -113,7 +126,7 @@ class Mutator:
         pick, at = self.random, self.random.randrange(len(tokens) + 1)
         words = [index for index, token in enumerate(tokens) if WORD.match(token)]
         word = pick.choice(words) if words else None
-        kind = pick.randrange(15)
+        kind = pick.randrange(18)
         if kind == 0 and tokens:
             del tokens[at : at + pick.choice((1, 1, 2, 3))]
         elif kind == 1 and tokens:
@@ -151,6 +164,10 @@ class Mutator:
         elif kind == 13 and word is not None:
             name = tokens[word]
             tokens[word] = pick.choice((f'"{name}"', f"public.{name}", f"{name}.evil", f"({name}).evil", f"{name}(1)", f"{name}.*", name.upper(), f"evil({name})", f"{name} evil", f'{name}"x"', f"{name} as evil", f"U&\"{name}\"", f"{name}[1]", f"{name}::text"))
+        elif kind == 15 and word is not None:
+            tokens[word] = pick.choice(WORDS)
+        elif kind in (16, 17):
+            tokens.insert(at, pick.choice((" ", "")) + pick.choice(WORDS) + pick.choice((" ", "", " (", "'")))
         elif kind == 14:
             other = pick.choice(self.seeds)
             tokens[at:at] = [" (", *other, ") ", pick.choice(("", "x", "as evil"))]
@@ -183,11 +200,11 @@ def kind_of(answer):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("binary")
+    arguments.add_argument("--command", default=COMMAND, help="what answers: the bench target `analysis`")
     arguments.add_argument("--seconds", type=float, default=60)
     arguments.add_argument("--seed", type=int, default=1)
     arguments = arguments.parse_args()
-    analysis = Analysis(arguments.binary)
+    analysis = Analysis(arguments.command)
     with gzip.open(ORACLE, "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     mutator = Mutator(arguments.seed, [row["sql"] for row in rows])

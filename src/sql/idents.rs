@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{
     ArrayElemTypeDef, BinaryOperator, CeilFloorKind, DataType, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, JsonTableColumn, NamedWindowExpr, ObjectName, ObjectNamePart,
-    Query, Select, SelectItem, TableAlias, TableFactor, TrimWhereField, WildcardAdditionalOptions, WindowType,
+    Query, Select, SelectItem, TableAlias, TableFactor, TrimWhereField, UnaryOperator, WildcardAdditionalOptions, WindowType,
     XmlTableColumnOption,
 };
 
@@ -220,7 +220,7 @@ pub fn hidden_functions(expr: &Expr) -> Hidden {
         Expr::IsNormalized { .. } => vec!["is_normalized"],
         Expr::BinaryOp { op: BinaryOperator::Overlaps, .. } => vec!["overlaps"],
         Expr::BinaryOp { op: BinaryOperator::PGCustomBinaryOperator(parts), .. } => {
-            if parts.len() > 1 && parts.first().map(String::as_str) != Some("pg_catalog") {
+            if parts.len() > 2 || parts.len() == 2 && parts.first().map(String::as_str) != Some("pg_catalog") {
                 return refuse(Refusal::new(
                     Code::FunctionNotAllowed,
                     "operators of other schemas than `pg_catalog` cannot be named",
@@ -230,7 +230,14 @@ pub fn hidden_functions(expr: &Expr) -> Hidden {
         }
         Expr::Cast { data_type, .. } => return check_type(data_type),
         Expr::TypedString(typed) => return check_type(&typed.data_type),
-        Expr::MatchAgainst { .. }
+        // Only before a literal is it the type; else it is a column of that name.
+        Expr::Interval(interval) if !matches!(*interval.value, Expr::Value(_)) => {
+            return refuse(not_understood(Unproved(
+                "`interval` stands before something else than a literal; quote it if it is a name",
+            )));
+        }
+        Expr::UnaryOp { op: UnaryOperator::PGPostfixFactorial, .. }
+        | Expr::MatchAgainst { .. }
         | Expr::Prefixed { .. }
         | Expr::Convert { .. }
         | Expr::JsonAccess { .. }

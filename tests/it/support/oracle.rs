@@ -47,8 +47,11 @@ impl Row {
             || (name.schema == "public" && name.name.starts_with("pg_"))
     }
 
+    /// With or without a schema, it is one relation.
     fn columns(&self, index: usize) -> Vec<&str> {
-        let own = self.relations[index].2.iter().chain(&self.bare).map(String::as_str);
+        let name = self.relation(index);
+        let same = (0..self.relations.len()).filter(|other| self.relation(*other) == name);
+        let own = same.flat_map(|other| &self.relations[other].2).chain(&self.bare).map(String::as_str);
         own.filter(|column| !column.is_empty()).chain([UNNAMED]).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
