@@ -1,5 +1,5 @@
 # The commands of this repository. `make demo` and `make test` set up what they need and say what they install.
-.PHONY: help setup demo test fmt lint unit policy generated interop bench release
+.PHONY: help setup demo test fmt lint unit policy generated interop bench fuzz release
 
 CARGO ?= cargo
 OPA_VERSION := v1.22.0
@@ -56,6 +56,10 @@ interop: setup
 bench:
 	@scripts/setup rust postgresql
 	$(CARGO) bench --locked --bench latency --bench backends
+
+## make fuzz      mutated input against everything that reads, SECONDS for each target
+fuzz:
+	$(CARGO) bench --quiet --locked --profile dev --bench fuzz -- $(or $(SECONDS),60) $(or $(SEED),1)
 
 ## make release   the binary as it is published
 release:

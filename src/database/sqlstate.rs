@@ -51,8 +51,9 @@ fn nearest_column<'a>(name: &str, grants: &'a GrantSet) -> Option<&'a str> {
     let wanted = name.rsplit('.').next().unwrap_or(name).trim_matches('"').to_lowercase();
     let far = |column: &str| strsim::damerau_levenshtein(&wanted, &column.to_lowercase());
     let columns = grants.relations.values().flat_map(|grant| grant.columns.keys());
-    let near =
-        columns.map(|column| (far(column), column.as_str())).filter(|(far, column)| (1..=3).contains(far) && *far < column.len().div_ceil(2));
+    let near = columns
+        .map(|column| (far(column), column.as_str()))
+        .filter(|(far, column)| (1..=3).contains(far) && *far < column.len().div_ceil(2));
     near.min().map(|(_, column)| column)
 }
 

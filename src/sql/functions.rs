@@ -63,11 +63,14 @@ pub fn judge(walk: &Walk, names: &Names<'_>) -> Result<Vec<String>, Refusal> {
             resolved.insert(format!("pg_catalog.{}", called.name));
             continue;
         }
+        let overloads = candidates(called, &reachable, names);
         if words::is_grammar_function(&called.name) && called.schema.as_deref().is_none_or(|schema| schema == "pg_catalog") {
             resolved.insert(format!("pg_catalog.{}", called.name));
-            continue;
+            // Quoted, or on a server whose grammar does not know the word yet, it is a name like any other.
+            if overloads.is_empty() {
+                continue;
+            }
         }
-        let overloads = candidates(called, &reachable, names);
         if overloads.is_empty() {
             let grouping = GROUPING.contains(&called.name.as_str());
             if called.schema.is_none() && (grouping || is_column(&called.name, walk, names)) {

@@ -270,9 +270,7 @@ fn check_operators(pieces: &[Piece]) -> Result<(), Unproved> {
     while let Some(piece) = pieces.get(index) {
         index = index.saturating_add(1);
         // A comment like `/**/` has the characters of an operator, and is none.
-        let operates = |piece: &&Piece| {
-            !matches!(piece.token.token, Token::Whitespace(_)) && piece.text.chars().all(is_operator)
-        };
+        let operates = |piece: &&Piece| !matches!(piece.token.token, Token::Whitespace(_)) && piece.text.chars().all(is_operator);
         if !operates(&piece) {
             continue;
         }

@@ -13,6 +13,7 @@ mod analysis;
 mod benign;
 mod containment;
 mod decisions;
+mod differential;
 mod encryption;
 mod first;
 mod hygiene;
