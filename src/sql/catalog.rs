@@ -14,7 +14,7 @@ pub enum LookUp<'a> {
     Relation(&'a ValueWithSpan, &'a str),
     /// The name behind a column's value.
     ByNumber,
-    /// A type of `pg_catalog` by name, or a text-search configuration: nothing of the application's.
+    /// A text-search configuration or a collation: nothing of the application's.
     Harmless,
     /// Anything else.
     Forbidden,
@@ -56,9 +56,6 @@ pub fn look_up<'a>(value: &'a Expr, data_type: &DataType) -> Option<LookUp<'a>> 
         ("regconfig" | "regdictionary" | "regcollation", _) => LookUp::Harmless,
         ("regclass", Expr::Value(literal)) => of_literal(literal),
         ("regclass" | "regtype" | "regnamespace", Expr::Identifier(_) | Expr::CompoundIdentifier(_)) => LookUp::ByNumber,
-        ("regtype", Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. })) if !text.contains(['.', '"']) => {
-            LookUp::Harmless
-        }
         _ => LookUp::Forbidden,
     })
 }

@@ -31,7 +31,7 @@ const HELD: &[(u8, &str)] = &[
     (17, "fn a_server_that_trusts_or_takes_md5_is_found_out"),
     (18, "fn a_verifier_never_reaches_the_servers_log"),
     (19, "fn every_mask_over_every_type_never_raises_and_keeps_the_type_and_null"),
-    (20, "fn what_public_may_do_stops_the_database_until_mended_or_acknowledged"),
+    (20, "fn each_finding_is_found_graded_acknowledged_and_mended"),
     (21, "fn sessions_keep_their_settings_whatever_the_database_sets"),
     (22, "fn a_trace_that_would_end_our_comment_is_no_trace"),
     (23, "fn a_full_disk_under_the_log_or_an_export_withholds_answers_and_the_chain_stays_whole"),

@@ -249,7 +249,7 @@ BEGIN
     ORDER BY b.n, p.proname, p.pronargs DESC
   LOOP
     body := f.body;
-    IF f.signature = 'obj_description(oid)' THEN body := NULL; END IF;
+    IF f.signature = 'obj_description(oid)' THEN body := $x$(SELECT d.description FROM pgteller_catalog.pg_description d WHERE d.objoid = $1 AND d.objsubid = 0)$x$; END IF;
     IF f.proname = 'pg_get_indexdef' AND f.pronargs = 1 THEN body := 'pgteller_catalog.pg_get_indexdef($1, 0, false)'; END IF;
     IF f.proname LIKE 'has\_%' THEN
       -- The optional first argument is a role, the last the privilege; between them the object, and a column.
