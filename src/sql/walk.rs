@@ -21,6 +21,7 @@ use super::idents;
 use super::proof::Unproved;
 use super::read::Misread;
 use super::rewrite::Redirects;
+use super::types;
 use super::words;
 use crate::model::names::RelationName;
 use crate::model::refusal::{Code, Refusal};
@@ -90,7 +91,7 @@ pub fn walk(query: &Query, names: &Names<'_>) -> Result<Walk, Misread> {
     let walk = walker.walk;
     // What the governed catalog gave may be named; a number that the agent made up, or found in a row, may not.
     if walk.looks_up_names && (walk.computes_rows || !walk.sources.is_empty()) {
-        return Err(idents::looks_up_names().into());
+        return Err(types::looks_up_names().into());
     }
     let filtered =
         walk.sources.iter().any(|source| names.grants.relations.get(&source.relation).is_some_and(|grant| grant.rows.is_some()));
@@ -207,6 +208,9 @@ impl Visitor for Walker<'_, '_> {
     fn pre_visit_select(&mut self, select: &Select) -> Step {
         self.explained = self.explained.saturating_add(idents::of_select(select));
         self.walk.has_where |= select.selection.is_some();
+        if idents::is_foreign(select) {
+            return odd("it has a clause that PostgreSQL does not know");
+        }
         if select.into.is_some() {
             return refuse(
                 Refusal::new(Code::NotAQuery, "SELECT INTO writes a table").hint("drop INTO; use `export` to keep rows"),
@@ -225,7 +229,7 @@ impl Visitor for Walker<'_, '_> {
             }
         }
         for table in &select.from {
-            self.joins(table);
+            self.joins(table)?;
         }
         Step::Continue(())
     }
@@ -237,7 +241,7 @@ impl Visitor for Walker<'_, '_> {
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> Step {
         self.explained = self.explained.saturating_add(idents::of_table_factor(factor));
-        idents::check_column_types(factor)?;
+        types::check_column_types(factor)?;
         if let Some(alias) = idents::aliases(factor) {
             self.walk.others.insert(fold(alias));
         }
@@ -258,8 +262,7 @@ impl Visitor for Walker<'_, '_> {
                 if alias.is_some() {
                     self.star_over(std::slice::from_ref(table_with_joins));
                 }
-                self.joins(table_with_joins);
-                Step::Continue(())
+                self.joins(table_with_joins)
             }
             TableFactor::UNNEST { .. } => self.grammar_function("unnest"),
             TableFactor::JsonTable { .. } => self.grammar_function("json_table"),
@@ -275,6 +278,9 @@ impl Visitor for Walker<'_, '_> {
             Expr::Identifier(ident) => {
                 if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("current_schema") {
                     return refuse(functions::keyword_current_schema());
+                }
+                if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("system_user") {
+                    self.grammar_function("system_user")?;
                 }
                 self.walk.bare.insert(fold(ident));
             }

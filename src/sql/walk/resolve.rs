@@ -7,7 +7,7 @@ use sqlparser::ast::{DataType, Expr, Ident, ObjectName, ObjectNamePart, SetExpr,
 use sqlparser::tokenizer::Location;
 
 use super::super::catalog::{self, LookUp};
-use super::super::{Names, idents};
+use super::super::{Names, idents, types};
 use super::{Called, Source, Step, Walker, fold, odd, parts, refuse};
 use crate::model::names::RelationName;
 use crate::model::refusal::{Code, Refusal};
@@ -135,9 +135,9 @@ impl Walker<'_, '_> {
                 self.walk.looks_up_names = true;
                 Step::Continue(())
             }
-            LookUp::Forbidden => refuse(idents::looks_up_names()),
+            LookUp::Forbidden => refuse(types::looks_up_names()),
             LookUp::Relation(literal, text) => {
-                let Some(parts) = catalog::name_in_literal(text) else { return refuse(idents::looks_up_names()) };
+                let Some(parts) = catalog::name_in_literal(text) else { return refuse(types::looks_up_names()) };
                 let known = match parts.as_slice() {
                     // Which catalog a comment or dependency belongs to: PostgreSQL's own number, wherever the name would lead a task.
                     [relation] if self.names.snapshot.catalog_relations.contains(relation) => {
@@ -153,7 +153,7 @@ impl Walker<'_, '_> {
                         let granted = self.names.grants.relations.contains_key(&named);
                         granted.then_some(named).ok_or_else(|| not_granted(text, Some(schema), self.names))
                     }
-                    _ => return refuse(idents::looks_up_names()),
+                    _ => return refuse(types::looks_up_names()),
                 };
                 let relation = match known {
                     Ok(relation) => relation,
@@ -235,13 +235,17 @@ impl Walker<'_, '_> {
         }
     }
 
-    pub(super) fn joins(&mut self, table: &TableWithJoins) {
+    pub(super) fn joins(&mut self, table: &TableWithJoins) -> Step {
         for join in &table.joins {
+            if idents::is_foreign_join(join) {
+                return odd("it has a join that PostgreSQL does not know");
+            }
             let (using, natural) = idents::of_join(join);
             self.explained = self.explained.saturating_add(using.len());
             self.walk.bare.extend(using.into_iter().map(fold));
             self.walk.natural |= natural;
         }
+        Step::Continue(())
     }
 
     pub(super) fn called(&mut self, name: &ObjectName) -> Step {
