@@ -81,7 +81,7 @@ pub fn check(data_type: &DataType) -> Hidden {
                 .collect();
             match parts.as_slice() {
                 // A word of the grammar before the type itself, which we take for a label.
-                [name] if name == "setof" => return unproved("a cast to SETOF has no meaning"),
+                [name] if name == "setof" => unproved("a cast to SETOF has no meaning"),
                 [.., name] if matches!(name.as_str(), "xml" | "aclitem") => {
                     refuse(Refusal::new(Code::FunctionNotAllowed, format!("the type `{name}` cannot be cast to")))
                 }

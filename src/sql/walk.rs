@@ -71,12 +71,29 @@ pub struct Walk {
     pub has_where: bool,
     /// Relations of the governed catalog.
     pub catalog: BTreeSet<RelationName>,
-    /// Whether a column is cast to `regclass` or its kin: a look-up of names by number.
-    pub looks_up_names: bool,
-    /// Whether a sub-select, a VALUES list or a function stands in FROM, or a CTE: columns that the agent makes up.
-    pub computes_rows: bool,
+    /// Qualifiers of columns that are cast to `regclass` or its kin, a look-up of names by number; nothing for a bare column.
+    pub looked_up: BTreeSet<Option<String>>,
+    /// Aliases of the governed catalog's relations.
+    pub catalog_aliases: BTreeSet<String>,
+    /// Aliases of sub-selects, CTEs and functions: their columns hold what the agent makes up.
+    pub made_up: BTreeSet<String>,
+    /// Whether there is such a thing at all, named or not.
+    pub makes_up_rows: bool,
     /// Schema tokens to redirect.
     pub redirects: Redirects,
+}
+
+impl Walk {
+    /// Whether a column with this qualifier can only come from the governed catalog.
+    fn is_of_catalog(&self, qualifier: Option<&str>) -> bool {
+        match qualifier {
+            Some(alias) => {
+                let elsewhere = self.made_up.contains(alias) || self.sources.iter().any(|source| source.alias == alias);
+                self.catalog_aliases.contains(alias) && !elsewhere
+            }
+            None => !self.makes_up_rows && self.sources.is_empty(),
+        }
+    }
 }
 
 /// Walks a query.
@@ -90,7 +107,7 @@ pub fn walk(query: &Query, names: &Names<'_>) -> Result<Walk, Misread> {
     }
     let walk = walker.walk;
     // What the governed catalog gave may be named; a number that the agent made up, or found in a row, may not.
-    if walk.looks_up_names && (walk.computes_rows || !walk.sources.is_empty()) {
+    if !walk.looked_up.iter().all(|qualifier| walk.is_of_catalog(qualifier.as_deref())) {
         return Err(types::looks_up_names().into());
     }
     let filtered =
@@ -182,7 +199,8 @@ impl Visitor for Walker<'_, '_> {
                 let visible = ctes.iter().chain(own.iter().take(seen)).cloned().collect();
                 self.visible.insert(std::ptr::from_ref(&*cte.query), visible);
             }
-            self.walk.computes_rows = true;
+            self.walk.makes_up_rows = true;
+            self.walk.made_up.extend(own.iter().cloned());
             self.walk.others.extend(own.iter().cloned());
             ctes.extend(own);
         }
@@ -242,10 +260,7 @@ impl Visitor for Walker<'_, '_> {
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> Step {
         self.explained = self.explained.saturating_add(idents::of_table_factor(factor));
         types::check_column_types(factor)?;
-        if let Some(alias) = idents::aliases(factor) {
-            self.walk.others.insert(fold(alias));
-        }
-        self.walk.computes_rows |= !matches!(factor, TableFactor::Table { args: None, .. } | TableFactor::NestedJoin { .. });
+        self.made_up(factor);
         match factor {
             TableFactor::Table { name, alias, args: None, sample, .. } => {
                 if sample.is_some() {

@@ -18,6 +18,7 @@ mod encryption;
 mod first;
 mod hygiene;
 mod identity;
+mod introspection;
 mod life;
 mod masks;
 mod policies;

@@ -95,9 +95,29 @@ impl Walker<'_, '_> {
             .ok_or_else(|| not_granted(name, None, self.names))
     }
 
+    /// A FROM item that is no relation: its columns hold whatever the agent wants. A governed function gives what the catalog shows.
+    pub(super) fn made_up(&mut self, factor: &TableFactor) {
+        let named = idents::aliases(factor).map(fold);
+        self.walk.others.extend(named.clone());
+        let governed = match factor {
+            TableFactor::Table { args: None, .. } | TableFactor::NestedJoin { .. } => true,
+            TableFactor::Table { name, alias, args: Some(_), .. } | TableFactor::Function { name, alias, .. } => {
+                let last = name.0.last().and_then(ObjectNamePart::as_ident).map(fold);
+                let renamed = alias.as_ref().is_some_and(|alias| !alias.columns.is_empty());
+                !renamed && last.is_some_and(|name| self.names.snapshot.governed.functions.contains(&name))
+            }
+            _ => false,
+        };
+        if !governed {
+            self.walk.makes_up_rows = true;
+            self.walk.made_up.extend(named);
+        }
+    }
+
     /// A relation of the governed catalog in FROM: to the name rule its alias is known, and no relation of the application's.
     fn catalog_source(&mut self, schema: &str, relation: &str, alias: Option<&sqlparser::ast::TableAlias>) -> Step {
         let alias = alias.map_or_else(|| relation.to_owned(), |alias| fold(&alias.name));
+        self.walk.catalog_aliases.insert(alias.clone());
         self.walk.others.insert(alias);
         self.walk.catalog.insert(RelationName::new(schema, relation));
         Step::Continue(())
@@ -131,8 +151,8 @@ impl Walker<'_, '_> {
     pub(super) fn looked_up(&mut self, look_up: &LookUp<'_>) -> Step {
         match look_up {
             LookUp::Harmless => Step::Continue(()),
-            LookUp::ByNumber => {
-                self.walk.looks_up_names = true;
+            LookUp::ByNumber(qualifier) => {
+                self.walk.looked_up.insert(qualifier.clone());
                 Step::Continue(())
             }
             LookUp::Forbidden => refuse(types::looks_up_names()),
