@@ -291,6 +291,23 @@ async fn what_public_cannot_reach_is_not_found() {
     acknowledged.stop().await;
 }
 
+/// Another process drops a profile between the query's beginning and its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_leaves_meanwhile_is_not_found() {
+    let database = fresh().await;
+    let schema = format!("pgteller_{}_{}_1", database.installation, "0".repeat(32));
+    let built = format!(
+        "CREATE SCHEMA {schema} AUTHORIZATION {{owner}}; CREATE VIEW {schema}.note AS SELECT id FROM app.note; ALTER VIEW {schema}.note OWNER TO {{owner}}"
+    );
+    database.owner.batch_execute(&filled(&built, &database)).await.unwrap();
+    let roles = InstallationRoles::of(&database.installation);
+    let looking = crate::support::database::connect(&cluster().dsn(&database.name)).await;
+    looking.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
+    database.owner.batch_execute(&format!("DROP SCHEMA {schema} CASCADE")).await.unwrap();
+    let ours = Ours { installation: &database.installation, view_owner: &roles.owner };
+    assert_eq!(preflight::inspect(&looking, ours, Depth::Serious).await.unwrap(), []);
+}
+
 /// `pgteller` with these arguments: exit code, stdout, stderr.
 fn run(directory: &std::path::Path, arguments: &[&str]) -> (i32, String, String) {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pgteller"));

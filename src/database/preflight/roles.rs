@@ -2,6 +2,7 @@
 //!
 //! Gives checks over attributes, memberships, ownership and privileges that came later. All are serious: what the view owner or the definer
 //! can do beyond the set-up, a fault elsewhere could do too, and RLS does not hold for owners (`redteam.md` 1, 16).
+//! Profiles come and go meanwhile: an object that left since the query began has no identity, and is nobody's.
 
 use super::{Check, Fix, Grade, Told};
 use crate::database::quote;
@@ -72,7 +73,7 @@ SELECT ARRAY[i.type || ' ' || i.identity, pg_get_userbyid(us.owner)::text,
 FROM us JOIN pg_database d ON d.oid = us.db
 JOIN pg_shdepend o ON o.dbid = us.db AND o.refclassid = 'pg_authid'::regclass AND o.refobjid = us.owner AND o.deptype = 'o',
      LATERAL pg_identify_object(o.classid, o.objid, o.objsubid) i
-WHERE coalesce(i.schema, i.name, '') !~ ('^' || us.prefix) AND coalesce(i.schema, i.name, '') NOT IN ('pgteller_catalog', 'pgteller_information_schema')",
+WHERE i.identity IS NOT NULL AND coalesce(i.schema, i.name, '') !~ ('^' || us.prefix) AND coalesce(i.schema, i.name, '') NOT IN ('pgteller_catalog', 'pgteller_information_schema')",
         tell: |of| {
             Told(
                 format!("view-owner:owns:{}", of.at(0)),
@@ -92,7 +93,7 @@ FROM us, LATERAL (
   UNION ALL SELECT 'pg_proc'::regclass, p.oid, p.proowner FROM pg_proc p WHERE p.pronamespace::regnamespace::text IN ('pgteller_api', 'pgteller_private')
   UNION ALL SELECT 'pg_namespace'::regclass, n.oid, n.nspowner FROM pg_namespace n WHERE n.nspname IN ('pgteller_api', 'pgteller_private')) object,
      LATERAL pg_identify_object(object.class, object.oid, 0) i
-WHERE object.owner <> us.definer AND NOT (object.owner = us.policies AND starts_with(i.identity, 'pgteller_api.limit_rows('))",
+WHERE i.identity IS NOT NULL AND object.owner <> us.definer AND NOT (object.owner = us.policies AND starts_with(i.identity, 'pgteller_api.limit_rows('))",
         tell: |of| {
             Told(
                 format!("set-up-owner:{}", of.at(0)),
@@ -118,7 +119,7 @@ FROM us, LATERAL (
   SELECT 'pg_namespace'::regclass, n.oid, 'SCHEMA', x.grantee, x.privilege_type FROM pg_namespace n, aclexplode(n.nspacl) x
     WHERE n.nspname IN ('pgteller_api', 'pgteller_private')) given,
      LATERAL pg_identify_object(given.class, given.oid, 0) i
-WHERE grantee <> us.definer
+WHERE i.identity IS NOT NULL AND grantee <> us.definer
   AND NOT (grantee IN (us.owner, us.policies) AND privilege IN ('SELECT', 'USAGE', 'EXECUTE'))
   AND NOT (grantee = us.login AND privilege IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE', 'USAGE', 'EXECUTE'))
 GROUP BY i.identity, grantee, kind",
