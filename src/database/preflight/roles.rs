@@ -1,4 +1,4 @@
-//! Our three roles, and what is theirs: as the set-up made them, and nothing more.
+//! Our roles, and what is theirs: as the set-up made them, and nothing more.
 //!
 //! Gives checks over attributes, memberships, ownership and privileges that came later. All are serious: what the view owner or the definer
 //! can do beyond the set-up, a fault elsewhere could do too, and RLS does not hold for owners (`redteam.md` 1, 16).
@@ -15,7 +15,7 @@ pub(super) const CHECKS: &[Check] = &[
         grade: Grade::Serious,
         sql: "
 SELECT ARRAY[our.word, has.attribute, r.rolname::text]
-FROM us, LATERAL (VALUES (us.owner, 'view-owner'), (us.definer, 'definer'), (us.login, 'login')) our(oid, word)
+FROM us, LATERAL (VALUES (us.owner, 'view-owner'), (us.definer, 'definer'), (us.login, 'login'), (us.policies, 'policies')) our(oid, word)
 JOIN pg_roles r ON r.oid = our.oid,
      LATERAL (VALUES (r.rolsuper, 'superuser'), (r.rolbypassrls, 'bypassrls'), (r.rolcreaterole AND our.word <> 'definer', 'createrole'),
               (r.rolcreatedb, 'createdb'), (r.rolreplication, 'replication'), (r.rolcanlogin AND our.word <> 'login', 'login')) has(yes, attribute)
@@ -52,7 +52,7 @@ WHERE r.rolname !~ us.made AND NOT (our.word = 'login' AND r.oid = us.owner) AND
         sql: "
 SELECT DISTINCT ARRAY[our.word, m.rolname::text, r.rolname::text,
   CASE WHEN current_setting('server_version_num')::int >= 160000 THEN pg_get_userbyid(a.grantor)::text ELSE '' END]
-FROM us, LATERAL (VALUES (us.owner, 'view-owner'), (us.definer, 'definer'), (us.login, 'login')) our(oid, word)
+FROM us, LATERAL (VALUES (us.owner, 'view-owner'), (us.definer, 'definer'), (us.login, 'login'), (us.policies, 'policies')) our(oid, word)
 JOIN pg_auth_members a ON a.roleid = our.oid JOIN pg_roles m ON m.oid = a.member JOIN pg_roles r ON r.oid = a.roleid
 WHERE NOT (our.word = 'view-owner' AND (m.oid = us.login OR m.rolname ~ ('^' || us.prefix || 'o_[0-9a-f]{32}$')))
   AND coalesce((to_jsonb(a) ->> 'set_option')::bool OR (to_jsonb(a) ->> 'inherit_option')::bool, true)",
