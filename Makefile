@@ -55,7 +55,7 @@ interop: setup
 ## make bench     the measured promises, against their baselines
 bench:
 	@scripts/setup rust postgresql
-	$(CARGO) bench --locked --bench latency
+	$(CARGO) bench --locked --bench latency --bench backends
 
 ## make release   the binary as it is published
 release:

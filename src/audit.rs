@@ -170,7 +170,7 @@ impl Draft {
                 });
                 Outcome::Answered(answer)
             }
-            Err(Failure::Refused(refusal)) => {
+            Err(Failure::Refused(refusal) | Failure::Stale(refusal)) => {
                 self.update(|entry| {
                     entry.refused(&refusal);
                     if refusal.code == Code::Cancelled {

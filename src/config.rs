@@ -135,6 +135,8 @@ pub struct Dev {
 pub struct Task {
     /// The purpose that a task gets when nobody named one. Default: `ambient`.
     pub ambient_purpose: Option<String>,
+    /// Statements that one principal (issuer, subject, agent) may run at once, over all its tasks. Default: 8.
+    pub statements_per_principal: Option<usize>,
 }
 
 /// `[database.NAME]`
@@ -157,9 +159,11 @@ pub struct Database {
     pub tls: Option<Tls>,
     /// A file of PEM certificates to trust instead of the machine's.
     pub tls_ca_file: Option<PathBuf>,
-    /// Ids of preflight findings that you accept.
+    /// Ids of preflight findings that you accept, as `pgteller doctor` shows them.
     #[serde(default)]
     pub acknowledge: Vec<String>,
+    /// Sessions of tasks that may be open in this database at once. Default: 50.
+    pub max_sessions: Option<usize>,
 }
 
 /// `database.NAME.tls`

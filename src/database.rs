@@ -4,7 +4,9 @@
 //! Only this module and `profile` put SQL of ours together. Never runs an agent's statement on the admin connection, and never decides.
 
 pub mod admin;
+pub mod examination;
 mod governed;
+pub mod posture;
 pub mod preflight;
 pub mod quote;
 pub mod role;
@@ -14,10 +16,10 @@ pub mod sqlstate;
 pub mod target;
 pub mod wire;
 
-pub use governed::{Database, Governed, Unready};
+pub use governed::{Database, Governed, Unready, installation};
 
 /// The version of the objects that `pgteller setup` installs; a database with another version is refused.
-pub const SETUP_VERSION: i32 = 1;
+pub const SETUP_VERSION: i32 = 2;
 /// The schema of task parameters, keys and instances; the definer role owns it.
 pub const PRIVATE: &str = "pgteller_private";
 
@@ -39,9 +41,15 @@ pub enum DatabaseError {
         #[source]
         source: tokio_postgres::Error,
     },
-    /// Preflight found something that is not acknowledged.
+    /// Preflight found something serious that is not acknowledged.
     #[error("preflight stopped it: {}", .0.iter().map(|finding| finding.id.as_str()).collect::<Vec<_>>().join(", "))]
     Preflight(Vec<preflight::Finding>),
+    /// The set-up is missing, or of another version.
+    #[error("{0}")]
+    Setup(String),
+    /// Somebody migrates: no profile is built for now.
+    #[error("profiles are held for a migration")]
+    Held,
     /// Something came back that cannot be.
     #[error("{0}")]
     Unexpected(String),

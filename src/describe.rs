@@ -3,6 +3,10 @@
 //! Takes the snapshot and the task's grants, gives JSON: without arguments an overview, with a relation everything about it, with a search
 //! word what matches. Never names a relation, column or key that is not granted, and never asks the database.
 
+mod statement;
+
+pub use statement::{explain, with_plan};
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -138,13 +142,13 @@ fn describe_column(column: &Column, how: &ColumnGrant) -> Value {
     let labels: Vec<String> = column.kind.enum_labels.iter().map(|label| visible(label)).collect();
     add(&mut described, "values", (!labels.is_empty()).then_some(labels));
     if let ColumnGrant::Masked(mask) = how {
-        add(&mut described, "masked", Some(explain(mask, &column.kind)));
+        add(&mut described, "masked", Some(explain_mask(mask, &column.kind)));
     }
     described
 }
 
 /// What the column shows under its mask, for some types less.
-fn explain(mask: &Mask, kind: &ColumnType) -> String {
+fn explain_mask(mask: &Mask, kind: &ColumnType) -> String {
     let shown = match mask {
         Mask::Null => "always NULL".to_owned(),
         Mask::Redact => "a constant".to_owned(),

@@ -21,16 +21,17 @@ use crate::audit::{Audit, Draft};
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::database::rows::JsonRows;
-use crate::describe::describe;
+use crate::describe::{describe, explain, with_plan};
 use crate::export::{Exports, FinishedExport};
 use crate::identity::Authenticated;
-use crate::model::call::{Answer, Call, DescribeAsk, ExportAsk, Outcome, Reply, Rows, StatementAsk};
+use crate::model::call::{Answer, Call, DescribeAsk, ExplainAsk, ExplainOf, ExportAsk, Outcome, Reply, Rows, StatementAsk};
 use crate::model::decision::Limits;
 use crate::model::names::DatabaseName;
 use crate::model::refusal::{Code, Failure, Fault, Refusal};
+use crate::model::statement::Statement;
 use crate::policy::input::DatabaseInput;
-use crate::policy::{CallInput, ExportInput, Permitted, Policy};
-use crate::sessions::{Ready, Running};
+use crate::policy::{CallInput, ExportInput, Permitted, Policy, Verdict};
+use crate::sessions::{Ready, Rights, Running};
 use crate::sql;
 use crate::task::{Task, Tasks};
 
@@ -72,7 +73,10 @@ impl Enforcement {
     pub async fn handle(&self, admitted: Admitted, call: Call) -> Reply {
         let Admitted { who, mut draft, cancelled } = admitted;
         let mut finished = None;
-        let result = self.serve(&who, call, &mut draft, &cancelled, &mut finished).await; // every `?` ends here
+        let mut result = self.serve(&who, call.clone(), &mut draft, &cancelled, &mut finished).await; // every `?` ends here
+        if let Err(Failure::Stale(_)) = result {
+            result = self.serve(&who, call, &mut draft, &cancelled, &mut finished).await;
+        }
         let reply = self.audit.close(draft, result).await;
         self.publish(reply, finished, &who)
     }
@@ -101,6 +105,7 @@ impl Enforcement {
             Call::Query(ask) => step.query(ask, draft).await,
             Call::Export(ask) => step.export(ask, draft, finished).await,
             Call::Describe(ask) => step.describe(&ask, draft).await,
+            Call::Explain(ask) => step.explain(ask, draft).await,
             Call::ReadExport(_) => Err(Fault::new("serving a call", "an export is read without a task").into()),
         }
     }
@@ -179,18 +184,38 @@ impl Step<'_> {
     async fn describe(&self, ask: &DescribeAsk, draft: &mut Draft) -> Result<Answer, Failure> {
         let rights = self.task.rights().await;
         self.decide("describe", None, None, Describing, draft).await?;
-        Ok(Answer::Description(describe(ask, &rights.grants, &rights.snapshot)?))
+        Ok(Answer::description(describe(ask, &rights.grants, &rights.snapshot)?))
     }
 
-    /// Text to statement. Pure: neither role nor connection exist yet.
+    /// What the statement reads, and what policy would say of running it; a real plan only where policy names it.
+    async fn explain(&self, ask: ExplainAsk, draft: &mut Draft) -> Result<Answer, Failure> {
+        let ExplainAsk { statement, of } = ask;
+        let wanted = Some(statement.max_rows.unwrap_or(DEFAULT_ROWS));
+        let ready = self.read(statement, draft).await?;
+        let permitted = self.decide(of.tool(), wanted, None, ready, draft).await?;
+        let (subject, rights) = (permitted.subject(), permitted.subject().rights());
+        let verdict = self.ask("query", wanted, None, Some(subject.statement()), rights).await?;
+        let mut explained = explain(subject.statement(), &rights.grants, verdict.decision());
+        if of == ExplainOf::Plan {
+            let mut sink = JsonRows::new(*permitted.limits());
+            let executed = self.task.sessions.execute_plan(permitted, &mut sink, &self.running(draft)).await?;
+            draft.stage("execute");
+            draft.executed(&executed.role, executed.backend_pid);
+            explained = with_plan(explained, &sink.finish(executed.more).1);
+        }
+        Ok(Answer::description(explained))
+    }
+
+    /// Text to statement. Pure, and neither role nor connection exist yet, unless PostgreSQL has to parse what we do not read.
     async fn read(&self, ask: StatementAsk, draft: &mut Draft) -> Result<Ready, Failure> {
         draft.asked(&ask.sql);
         let rights = self.task.rights().await;
         let names = sql::Names { snapshot: &rights.snapshot, grants: &rights.grants, schemas: &rights.compiled.schemas };
         let reading = sql::read(&ask.sql, &names)?;
-        let ready = self.task.sessions.prepare(ask.sql, reading, ask.params, rights);
-        draft.read(ready.statement(), ready.masked_columns());
         draft.stage("read");
+        let ready = self.task.sessions.prepare(ask.sql, reading, ask.params, rights, &self.running(draft)).await?;
+        draft.read(ready.statement(), ready.masked_columns());
+        draft.stage("prepare");
         Ok(ready)
     }
 
@@ -204,26 +229,37 @@ impl Step<'_> {
         draft: &mut Draft,
     ) -> Result<Permitted<T>, Failure> {
         let rights = self.task.rights().await;
-        let task = self.task.state(&rights);
+        let verdict = self.ask(tool, max_rows, export, subject.statement(), &rights).await?;
+        draft.decided(verdict.input(), verdict.decision(), verdict.bundle());
+        draft.stage("decide");
+        let format = export.map(|export| export.format.extension());
+        Ok(verdict.permit(subject, format)?)
+    }
+
+    async fn ask(
+        &self,
+        tool: &'static str,
+        max_rows: Option<u64>,
+        export: Option<ExportInput>,
+        statement: Option<&Statement>,
+        rights: &Rights,
+    ) -> Result<Verdict, Refusal> {
+        let task = self.task.state(rights);
         let input = CallInput {
             principal: &self.who.principal,
             task: &task,
             tool,
             max_rows,
             database: DatabaseInput { name: self.database.name(), environment: self.database.environment() },
-            statement: subject.statement(),
+            statement,
             export,
             now_ns: self.enforcement.clock.now(),
         };
-        let verdict = self.enforcement.policy.call(&input).await.map_err(|error| {
+        self.enforcement.policy.call(&input).await.map_err(|error| {
             // Undefined, a trap, a timeout or a broken answer denies; the operator learns which.
             tracing::error!("{}", Fault::new("asking whether a call may run", error).chain());
             Refusal::new(Code::PolicyDenied, "policy does not allow this call")
-        })?;
-        draft.decided(verdict.input(), verdict.decision(), verdict.bundle());
-        draft.stage("decide");
-        let format = export.map(|export| export.format.extension());
-        Ok(verdict.permit(subject, format)?)
+        })
     }
 
     fn running(&self, draft: &Draft) -> Running<'_> {
@@ -233,20 +269,20 @@ impl Step<'_> {
 
 /// What policy judges, if it is a statement.
 trait Judged {
-    fn statement(&self) -> Option<&crate::model::statement::Statement>;
+    fn statement(&self) -> Option<&Statement>;
 }
 
 /// A call without a statement.
 struct Describing;
 
 impl Judged for Describing {
-    fn statement(&self) -> Option<&crate::model::statement::Statement> {
+    fn statement(&self) -> Option<&Statement> {
         None
     }
 }
 
 impl Judged for Ready {
-    fn statement(&self) -> Option<&crate::model::statement::Statement> {
+    fn statement(&self) -> Option<&Statement> {
         Some(Self::statement(self))
     }
 }

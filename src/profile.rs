@@ -5,16 +5,24 @@
 
 pub mod compile;
 mod masks;
+pub mod migration;
+mod policies;
 mod predicates;
 pub mod setup;
+
+use std::time::Duration;
 
 use tokio_postgres::{Client, GenericClient, Transaction};
 
 pub use compile::{Compiled, compile};
 
 use crate::clock::{Clock, Instant};
+use crate::database::preflight::{self, Depth};
 use crate::database::role::{self, TaskRole, TaskRoleAsk};
-use crate::database::{DatabaseError, Governed, preflight, quote};
+use crate::database::{DatabaseError, Governed, quote};
+
+const FILL_CATALOG: &str = include_str!("profile/catalog/fill.sql");
+const FORGET_CATALOG: &str = include_str!("profile/catalog/forget.sql");
 
 /// Makes a role for one task, and its profile if nobody has built it yet.
 pub async fn open_role(governed: &Governed, compiled: &Compiled, until: Instant, clock: &Clock) -> Result<TaskRole, DatabaseError> {
@@ -81,11 +89,19 @@ async fn with_profile<'a>(
     let using = || DatabaseError::admin("looking for the profile");
     ensure_keys(client, compiled, clock).await?;
     if !is_built(client, compiled).await? {
+        if migration::is_held(client).await? {
+            return Err(DatabaseError::Held);
+        }
+        build(client, governed, compiled).await?;
+    } else if !is_whole(client, compiled).await? && drop_one(client, &governed.view_owner, &compiled.role).await? {
+        // Somebody dropped policies of it: its rows vanished. It is built anew if no task is on it.
         build(client, governed, compiled).await?;
     }
     let transaction = client.transaction().await.map_err(using())?;
     transaction.execute("SELECT pg_advisory_xact_lock_shared($1)", &[&compiled.lock]).await.map_err(using())?;
     if is_built(&transaction, compiled).await? {
+        let used = "UPDATE pgteller_private.profile SET used_at = now() WHERE name = $1::text::name AND used_at < now() - interval '1 minute'";
+        transaction.execute(used, &[&compiled.role]).await.map_err(using())?;
         Ok(transaction)
     } else {
         Err(DatabaseError::Unexpected("a profile vanished while a task was opened on it".to_owned()))
@@ -119,15 +135,27 @@ async fn is_built(client: &impl GenericClient, compiled: &Compiled) -> Result<bo
     }
 }
 
+/// Whether every view that relies on a policy still has it.
+async fn is_whole(client: &impl GenericClient, compiled: &Compiled) -> Result<bool, DatabaseError> {
+    if compiled.limited.is_empty() {
+        return Ok(true);
+    }
+    let count = "SELECT (SELECT count(*) FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE r.rolname = $1::text::name) \
+         <= (SELECT count(*) FROM pg_policy p WHERE p.polname = $1::text::name AND NOT p.polpermissive)";
+    let row = client.query_one(count, &[&policies::owner_of(&compiled.role)]).await;
+    Ok(row.map_err(DatabaseError::admin("looking for the profile's policies"))?.get(0))
+}
+
 async fn build(client: &mut Client, governed: &Governed, compiled: &Compiled) -> Result<(), DatabaseError> {
     let building = || DatabaseError::admin("building a profile");
-    let mut findings = preflight::inspect(client).await?;
+    // Grants to PUBLIC come with migrations: looked for again each time, and only what stops.
+    let mut findings = preflight::inspect(client, governed.ours(), Depth::Serious).await?;
     findings.extend(compiled.findings.iter().cloned());
-    findings.retain(|finding| !governed.acknowledged.contains(&finding.id));
+    findings.retain(|finding| finding.stops(&governed.acknowledged));
     if !findings.is_empty() {
         return Err(DatabaseError::Preflight(findings));
     }
-    let transaction = client.transaction().await.map_err(building())?;
+    let mut transaction = client.transaction().await.map_err(building())?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&compiled.lock]).await.map_err(building())?;
     if is_built(&transaction, compiled).await? {
         return transaction.rollback().await.map_err(building());
@@ -137,6 +165,7 @@ async fn build(client: &mut Client, governed: &Governed, compiled: &Compiled) ->
     transaction.batch_execute(&format!("SET LOCAL ROLE {owner}")).await.map_err(building())?;
     transaction.batch_execute(&compiled.ddl).await.map_err(building())?;
     transaction.batch_execute("RESET ROLE").await.map_err(building())?;
+    policies::build(&mut transaction, &compiled.role, &governed.view_owner, &compiled.limited).await?;
     transaction
         .execute(
             "INSERT INTO pgteller_private.profile(name, identity, schemas) VALUES ($1::text::name, $2, $3)",
@@ -144,22 +173,45 @@ async fn build(client: &mut Client, governed: &Governed, compiled: &Compiled) ->
         )
         .await
         .map_err(building())?;
+    show_in_catalog(&transaction, compiled).await?;
     transaction.commit().await.map_err(building())
 }
 
-/// Drops the profiles that no task uses, whoever built them. Gives how many.
-pub async fn drop_unused(governed: &Governed) -> Result<usize, DatabaseError> {
-    governed.bounded(drop_unused_unbounded(governed)).await
+/// Tells the governed catalog what the profile shows.
+async fn show_in_catalog(transaction: &Transaction<'_>, compiled: &Compiled) -> Result<(), DatabaseError> {
+    let (real, ours): (Vec<&String>, Vec<&String>) = compiled.schemas.iter().unzip();
+    transaction
+        .execute(FILL_CATALOG, &[&compiled.role, &real, &ours])
+        .await
+        .map_err(DatabaseError::admin("filling the governed catalog"))?;
+    Ok(())
 }
 
-async fn drop_unused_unbounded(governed: &Governed) -> Result<usize, DatabaseError> {
+/// Whether a profile's views are there.
+pub async fn is_up(governed: &Governed, compiled: &Compiled) -> Result<bool, DatabaseError> {
+    governed
+        .bounded(async {
+            let mut guard = governed.admin().await?;
+            let client = guard.client()?;
+            is_built(client, compiled).await
+        })
+        .await
+}
+
+/// Drops the profiles that no task uses and none has used for this long, whoever built them. Gives how many.
+pub async fn drop_unused(governed: &Governed, idle: Duration) -> Result<usize, DatabaseError> {
+    governed.bounded(drop_unused_unbounded(governed, idle)).await
+}
+
+async fn drop_unused_unbounded(governed: &Governed, idle: Duration) -> Result<usize, DatabaseError> {
     let mut guard = governed.admin().await?;
     let client = guard.client()?;
     let looking = DatabaseError::admin("looking for unused profiles");
-    let unused = "SELECT p.name::text FROM pgteller_private.profile p WHERE NOT EXISTS ( \
-         SELECT FROM pg_auth_members a JOIN pg_roles r ON r.oid = a.roleid JOIN pgteller_api.made m ON m.role_oid = a.member AND m.kind = 't' \
-         WHERE r.rolname = p.name)";
-    let rows = client.query(unused, &[]).await.map_err(looking)?;
+    // A role without views is what a migration took down and nobody built again.
+    let unused = "SELECT m.role_name::text FROM pgteller_api.made m LEFT JOIN pgteller_private.profile p ON p.name = m.role_name \
+         WHERE m.kind = 'p' AND coalesce(p.used_at, m.made_at) <= now() - make_interval(secs => $1) AND NOT EXISTS ( \
+         SELECT FROM pg_auth_members a JOIN pgteller_api.made t ON t.role_oid = a.member AND t.kind = 't' WHERE a.roleid = m.role_oid)";
+    let rows = client.query(unused, &[&idle.as_secs_f64()]).await.map_err(looking)?;
     let mut dropped = 0_usize;
     for row in rows {
         let name: String = row.get(0);
@@ -181,35 +233,59 @@ async fn drop_one(client: &mut Client, view_owner: &str, name: &str) -> Result<b
         .query_opt("DELETE FROM pgteller_private.profile WHERE name = $1::text::name RETURNING schemas", &[&name])
         .await
         .map_err(dropping())?;
-    let Some(row) = schemas.filter(|_| free) else {
+    if !free {
         transaction.rollback().await.map_err(dropping())?;
         return Ok(false);
-    };
-    transaction.batch_execute(&format!("SET LOCAL ROLE {}", quote::identifier(view_owner))).await.map_err(dropping())?;
-    for schema in row.get::<_, Vec<String>>(0) {
-        let drop = format!("DROP SCHEMA IF EXISTS {} CASCADE", quote::identifier(&schema));
-        transaction.batch_execute(&drop).await.map_err(dropping())?;
     }
-    transaction.batch_execute("RESET ROLE").await.map_err(dropping())?;
+    if let Some(row) = schemas {
+        drop_views(&transaction, view_owner, name, &row.get::<_, Vec<String>>(0)).await?;
+    }
     transaction.execute("SELECT pgteller_api.drop_role($1::text::name)", &[&name]).await.map_err(dropping())?;
+    drop_policies(&transaction, name).await?;
     transaction.commit().await.map_err(dropping())?;
     Ok(true)
 }
 
-/// Where each output column of a result may come from: view OID and column number to the relation's column.
-pub async fn view_columns(governed: &Governed, compiled: &Compiled) -> Result<compile::ViewColumns, DatabaseError> {
-    governed.bounded(view_columns_unbounded(governed, compiled)).await
+/// Drops a profile's schemas, and what the governed catalog shows of them.
+async fn drop_views(transaction: &Transaction<'_>, view_owner: &str, name: &str, schemas: &[String]) -> Result<(), DatabaseError> {
+    let dropping = || DatabaseError::admin("dropping a profile's views");
+    transaction.batch_execute(&format!("SET LOCAL ROLE {}", quote::identifier(view_owner))).await.map_err(dropping())?;
+    for schema in schemas {
+        let drop = format!("DROP SCHEMA IF EXISTS {} CASCADE", quote::identifier(schema));
+        transaction.batch_execute(&drop).await.map_err(dropping())?;
+    }
+    transaction.batch_execute("RESET ROLE").await.map_err(dropping())?;
+    transaction.execute(FORGET_CATALOG, &[&name]).await.map_err(dropping())?;
+    Ok(())
 }
 
-async fn view_columns_unbounded(governed: &Governed, compiled: &Compiled) -> Result<compile::ViewColumns, DatabaseError> {
+/// Drops the owner of a profile's flat views, and with it the profile's policies.
+async fn drop_policies(transaction: &Transaction<'_>, name: &str) -> Result<(), DatabaseError> {
+    let dropping = || DatabaseError::admin("dropping a profile's policies");
+    // They go under ACCESS EXCLUSIVE: nobody shall wait long behind it.
+    transaction.batch_execute("SET LOCAL lock_timeout = '500ms'").await.map_err(dropping())?;
+    let owner =
+        "SELECT pgteller_api.drop_role(m.role_name) FROM pgteller_api.made m WHERE m.kind = 'o' AND m.role_name = $1::text::name";
+    transaction.execute(owner, &[&policies::owner_of(name)]).await.map_err(dropping())?;
+    Ok(())
+}
+
+/// The views of a built profile, and what is locked with them.
+pub async fn views(governed: &Governed, compiled: &Compiled) -> Result<compile::ProfileViews, DatabaseError> {
+    governed.bounded(views_unbounded(governed, compiled)).await
+}
+
+async fn views_unbounded(governed: &Governed, compiled: &Compiled) -> Result<compile::ProfileViews, DatabaseError> {
+    let mut schemas = compiled.all_schemas();
+    schemas.push(crate::database::PRIVATE.to_owned());
     let mut guard = governed.admin().await?;
     let rows = guard
         .client()?
         .query(
             "SELECT c.oid, n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname::text = ANY ($1)",
-            &[&compiled.all_schemas()],
+            &[&schemas],
         )
         .await
         .map_err(DatabaseError::admin("reading a profile's views"))?;
-    Ok(compiled.view_columns(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2)))))
+    Ok(compiled.views(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2)))))
 }

@@ -20,6 +20,7 @@ use crate::model::names::DatabaseName;
 use crate::policy::{Policy, PolicyError};
 use crate::profile;
 use crate::secret::Secret;
+use crate::sessions::Callers;
 use crate::settings::Settings;
 use crate::task::Tasks;
 use crate::transport::mcp::Mcp;
@@ -30,6 +31,8 @@ use crate::transport::{Gate, http, stdio};
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 /// Housekeeping rounds between sweeps.
 const ROUNDS_PER_SWEEP: u64 = 6;
+/// How long a profile that no task uses is kept for the next one: building it costs more than keeping it.
+const PROFILE_IDLE: Duration = Duration::from_secs(60 * 60);
 /// How long requests may take to end after the stop.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -91,7 +94,12 @@ impl Server {
                 (one.name.clone(), Database::new(one.clone(), policy.document().labels().clone(), expected.clone(), clock.clone()))
             })
             .collect();
-        let tasks = Tasks::new(Arc::clone(&policy), clock.clone(), settings.ambient_purpose.clone());
+        let tasks = Tasks::new(
+            Arc::clone(&policy),
+            clock.clone(),
+            settings.ambient_purpose.clone(),
+            Callers::new(settings.statements_per_principal),
+        );
         let enforcement = Arc::new(Enforcement { audit, policy, tasks, exports, databases, clock: clock.clone() });
         Ok(Self { settings, enforcement, clock })
     }
@@ -181,7 +189,7 @@ impl Server {
         self.enforcement.tasks.close_all().await;
         for database in self.enforcement.databases.values() {
             let Some(governed) = database.opened().await else { continue };
-            if let Err(error) = profile::drop_unused(&governed).await {
+            if let Err(error) = profile::drop_unused(&governed, Duration::ZERO).await {
                 tracing::warn!(database = %database.name(), %error, "unused profiles stay until the next process ends");
             }
             if let Err(error) = governed.leave().await {
@@ -198,6 +206,11 @@ async fn sweep(enforcement: &Enforcement) {
             Ok(0) => {}
             Ok(closed) => tracing::info!(database = %database.name(), closed, "tasks of dead processes were closed"),
             Err(error) => tracing::warn!(database = %database.name(), %error, "sweeping failed"),
+        }
+        match profile::drop_unused(&governed, PROFILE_IDLE).await {
+            Ok(0) => {}
+            Ok(dropped) => tracing::info!(database = %database.name(), dropped, "profiles that nobody used were dropped"),
+            Err(error) => tracing::warn!(database = %database.name(), %error, "unused profiles stay for now"),
         }
     }
 }

@@ -3,31 +3,39 @@
 //! Takes a permitted statement, runs it on a session of the task's own role, gives how it ended. The role, its profile and the connection
 //! are made when the first permitted statement comes. Never lends a session to another task, and closes one that was sent a cancel.
 
+mod places;
+mod ready;
 mod run;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Mutex;
 
 use crate::clock::{Clock, Instant};
 use crate::database::role::TaskRole;
 use crate::database::wire::{Wire, WireError};
 use crate::database::{DatabaseError, Governed, sqlstate};
 use crate::model::decision::Limits;
-use crate::model::grants::{ColumnGrant, GrantSet};
-use crate::model::names::{DatabaseName, RoleName};
+use crate::model::grants::GrantSet;
+use crate::model::names::{DatabaseName, RelationName, RoleName};
 use crate::model::refusal::{Code, Failure, Fault, Refusal};
 use crate::model::snapshot::Snapshot;
-use crate::model::statement::Statement;
-use crate::profile::compile::ViewColumns;
+use crate::profile::compile::ProfileViews;
 use crate::profile::{self, Compiled};
-use crate::sql::{Analysed, Edits, Reading};
 
+pub use places::{Callers, Places};
+pub use ready::Ready;
 pub use run::{Executed, Running};
 
 /// Sessions of one task at a time; PostgreSQL is told the same.
 const SESSIONS_PER_TASK: usize = 2;
+
+/// How long a session that was sent a cancel may take to end before its backend is terminated.
+const CANCEL_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a terminated backend is waited for; code that cannot be interrupted ends when it ends.
+const TERMINATE_GRACE: Duration = Duration::from_secs(120);
 
 /// What a task may see, compiled against one reading of the schema.
 #[derive(Debug)]
@@ -42,13 +50,20 @@ pub struct Rights {
     pub snapshot: Arc<Snapshot>,
 }
 
+impl Rights {
+    /// Whether the task sees only some rows of a relation.
+    pub fn limits_rows(&self, relation: &RelationName) -> bool {
+        self.grants.relations.get(relation).is_some_and(|grant| grant.rows.is_some())
+    }
+}
+
 /// The role and sessions of one task.
 #[derive(Debug)]
 pub struct TaskSessions {
     governed: Arc<Governed>,
     clock: Clock,
     until: Instant,
-    slots: Arc<Semaphore>,
+    places: Places,
     inner: Mutex<Inner>,
 }
 
@@ -65,79 +80,36 @@ struct OpenRole {
     role: Arc<TaskRole>,
     profile: String,
     params: serde_json::Value,
-    views: Arc<ViewColumns>,
-}
-
-/// A statement that is ready to be judged and run: what policy sees and what is sent are one value.
-#[derive(Debug)]
-pub struct Ready {
-    statement: Statement,
-    text: String,
-    edits: Edits,
-    sql: String,
-    params: Vec<Option<String>>,
-    rights: Arc<Rights>,
-}
-
-impl Ready {
-    /// What policy judges.
-    pub fn statement(&self) -> &Statement {
-        &self.statement
-    }
-
-    /// The masked columns that it may read, `schema.relation.column`.
-    pub fn masked_columns(&self) -> Vec<String> {
-        self.statement
-            .relations
-            .iter()
-            .flat_map(|relation| {
-                let name = relation.relation();
-                let grants = &self.rights.grants;
-                let masked = move |column: &&String| matches!(grants.column(&name, column), Some(ColumnGrant::Masked(_)));
-                let name = relation.relation();
-                relation.columns.iter().filter(masked).map(move |column| format!("{name}.{column}"))
-            })
-            .collect()
-    }
+    views: Arc<ProfileViews>,
 }
 
 /// A session taken for one statement, with everything that its answer needs.
+#[derive(Debug)]
 struct Leased {
     wire: Wire,
     role: Arc<TaskRole>,
-    views: Arc<ViewColumns>,
-    slot: OwnedSemaphorePermit,
+    views: Arc<ProfileViews>,
+    /// Where it counts until its backend is gone.
+    held: places::Held,
 }
 
 impl TaskSessions {
-    /// Nothing yet; `until` is the task's end.
-    pub fn new(governed: Arc<Governed>, clock: Clock, until: Instant) -> Self {
-        Self { governed, clock, until, slots: Arc::new(Semaphore::new(SESSIONS_PER_TASK)), inner: Mutex::default() }
-    }
-
-    /// Readies a statement. From a tree: no I/O. (Plan mode will parse under the task role here.)
-    pub fn prepare(&self, sql: String, reading: Reading, params: Vec<Option<String>>, rights: Arc<Rights>) -> Ready {
-        let Reading::Tree(Analysed { statement, text, edits }) = reading;
-        Ready { statement, text, edits, sql, params, rights }
+    /// Nothing yet; `until` is the task's end, `places` where its sessions count.
+    pub fn new(governed: Arc<Governed>, clock: Clock, until: Instant, places: Places) -> Self {
+        Self { governed, clock, until, places, inner: Mutex::default() }
     }
 
     /// Takes a session, waiting for one at most `patience`.
     async fn lease(&self, rights: &Rights, patience: Duration) -> Result<Leased, Failure> {
-        let slot = tokio::time::timeout(patience, Arc::clone(&self.slots).acquire_owned())
-            .await
-            .map_err(|_| {
-                Refusal::new(Code::Busy, "other statements of this task kept its sessions busy")
-                    .hint("run fewer statements at once")
-            })?
-            .map_err(|_| closed())?;
+        let held = self.places.take(patience).await?;
         for attempt in 0..2 {
             let (role, views, idle) = self.open(rights).await?;
             if let Some(wire) = idle {
-                return Ok(Leased { wire, role, views, slot });
+                return Ok(Leased { wire, role, views, held });
             }
             let timezone = self.governed.timezone.as_deref();
             match Wire::connect(&self.governed.target, role.name.as_str(), &role.password, timezone).await {
-                Ok(wire) => return Ok(Leased { wire, role, views, slot }),
+                Ok(wire) => return Ok(Leased { wire, role, views, held }),
                 Err(WireError::Server(error)) if attempt == 0 && sqlstate::role_is_gone(&error.sqlstate) => {
                     // Somebody dropped it (a restored database, an administrator): the task gets a new one.
                     self.inner.lock().await.role = None;
@@ -152,7 +124,11 @@ impl TaskSessions {
         let down = match &error {
             WireError::Connect(_) | WireError::Io(_) => true,
             WireError::Server(error) => sqlstate::is_unavailable(&error.sqlstate),
-            WireError::NotScram(_) | WireError::Protocol(_) | WireError::FrameTooLarge(_) | WireError::Stopped(_) => false,
+            WireError::NotScram(_)
+            | WireError::Protocol(_)
+            | WireError::FrameTooLarge(_)
+            | WireError::Moved
+            | WireError::Stopped(_) => false,
         };
         let fault = Fault::new("opening a session of a task", error);
         if down {
@@ -164,32 +140,42 @@ impl TaskSessions {
     }
 
     /// The task's role on the profile of its present rights, and an idle session if there is one.
-    async fn open(&self, rights: &Rights) -> Result<(Arc<TaskRole>, Arc<ViewColumns>, Option<Wire>), Failure> {
+    async fn open(&self, rights: &Rights) -> Result<(Arc<TaskRole>, Arc<ProfileViews>, Option<Wire>), Failure> {
         let compiled = &rights.compiled;
         let mut inner = self.inner.lock().await;
         if inner.closed {
             return Err(closed().into());
         }
         if rights.sequence < inner.sequence {
-            return Err(Refusal::new(Code::Busy, "the task's rights changed while the call came in").hint("send it again").into());
+            return Err(Failure::Stale(
+                Refusal::new(Code::Busy, "the task's rights changed while the call came in").hint("send it again"),
+            ));
         }
         inner.sequence = rights.sequence;
         let current = inner.role.as_ref().is_some_and(|open| open.profile == compiled.role && open.params == compiled.params);
         if !current {
             let role = match inner.role.take() {
                 Some(open) => {
-                    profile::move_role(&self.governed, compiled, open.role.name.as_str(), &self.clock)
-                        .await
-                        .map_err(|error| self.open_failure(error))?;
+                    let moved = profile::move_role(&self.governed, compiled, open.role.name.as_str(), &self.clock).await;
+                    if let Err(error) = moved {
+                        // The role stays the task's, on no profile that is known.
+                        inner.role = Some(OpenRole { profile: String::new(), ..open });
+                        return Err(self.open_failure(error).await);
+                    }
                     open.role
                 }
                 None => {
                     inner.idle.clear();
-                    let role = profile::open_role(&self.governed, compiled, self.until, &self.clock).await;
-                    Arc::new(role.map_err(|error| self.open_failure(error))?)
+                    match profile::open_role(&self.governed, compiled, self.until, &self.clock).await {
+                        Ok(role) => Arc::new(role),
+                        Err(error) => return Err(self.open_failure(error).await),
+                    }
                 }
             };
-            let views = profile::view_columns(&self.governed, compiled).await.map_err(|error| self.open_failure(error))?;
+            let views = match profile::views(&self.governed, compiled).await {
+                Ok(views) => views,
+                Err(error) => return Err(self.open_failure(error).await),
+            };
             inner.role =
                 Some(OpenRole { role, profile: compiled.role.clone(), params: compiled.params.clone(), views: Arc::new(views) });
         }
@@ -200,19 +186,31 @@ impl TaskSessions {
         }
     }
 
-    fn open_failure(&self, error: DatabaseError) -> Failure {
+    async fn open_failure(&self, error: DatabaseError) -> Failure {
         let down = match &error {
+            DatabaseError::Admin { source, .. }
+                if source.code().is_some_and(|code| sqlstate::doubts_snapshot(code.code()) && code.code() != "XX000") =>
+            {
+                tracing::info!(database = %self.governed.name, "{}", Fault::new("building a profile over a schema that moved", error).chain());
+                self.look_again().await;
+                return Failure::Stale(Refusal::new(Code::Busy, "the schema changed while the call came in").hint("send it again"));
+            }
             DatabaseError::AdminConnect(_) | DatabaseError::Connect(_) | DatabaseError::Slow(_) => true,
             DatabaseError::Admin { source, .. } => {
                 source.is_closed() || source.code().is_none_or(|code| sqlstate::is_unavailable(code.code()))
             }
             DatabaseError::Preflight(findings) => {
                 for finding in findings {
-                    tracing::error!(database = %self.governed.name, id = finding.id, mend = finding.fix, "{}", finding.message);
+                    tracing::error!(database = %self.governed.name, id = finding.id, mend = %finding.fix, "{}", finding.message);
                 }
                 return stopped(&self.governed.name).into();
             }
-            DatabaseError::Unexpected(_) => false,
+            DatabaseError::Held => {
+                return Refusal::new(Code::DatabaseUnavailable, format!("the database `{}` is being migrated", self.governed.name))
+                    .hint("try again in a minute")
+                    .into();
+            }
+            DatabaseError::Unexpected(_) | DatabaseError::Setup(_) => false,
         };
         let fault = Fault::new("opening a task in the database", error);
         if down {
@@ -224,16 +222,40 @@ impl TaskSessions {
     }
 
     /// Gives a session back, if it is still good.
-    async fn give_back(&self, wire: Wire) {
+    async fn give_back(&self, leased: Leased) {
+        let Leased { wire, held, .. } = leased;
         let mut inner = self.inner.lock().await;
         if wire.is_clean() && !inner.closed && inner.idle.len() < SESSIONS_PER_TASK {
             inner.idle.push(wire);
         }
+        drop(held);
+    }
+
+    /// Ends what a session may still run, and the session: a late cancel would hit its next statement. A backend that does not end by a
+    /// cancel is terminated. Its places are free only when it is gone, because PostgreSQL counts it until then.
+    fn end(&self, leased: Leased) {
+        let governed = Arc::clone(&self.governed);
+        tokio::spawn(async move {
+            let Leased { mut wire, role, held, .. } = leased;
+            if let Err(error) = wire.canceller().cancel().await {
+                tracing::debug!(%error, "a cancel could not be sent; the server's own timeout will end the statement");
+            }
+            if !wire.close(CANCEL_GRACE).await {
+                let pid = wire.process_id();
+                if let Err(error) = governed.end_session(role.name.as_str(), pid).await {
+                    tracing::warn!(role = %role.name, pid, %error, "a session that ignores its cancel could not be terminated");
+                }
+                if !wire.close(TERMINATE_GRACE).await {
+                    tracing::warn!(role = %role.name, pid, "a session neither ends by a cancel nor by termination");
+                }
+            }
+            drop(held);
+        });
     }
 
     /// Ends the task in the database: role, profile membership, parameters, sessions. Nothing happens if nothing was made.
     pub async fn close(&self) {
-        self.slots.close();
+        self.places.close();
         let role = {
             let mut inner = self.inner.lock().await;
             inner.closed = true;

@@ -18,6 +18,10 @@ mod target;
 /// Default cap on one request: a text that is too long is refused as such, inside the protocol, not as a broken message.
 const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
+/// Sessions of tasks in one database, and statements of one principal, unless configured: well below what a server takes by default.
+const MAX_SESSIONS: usize = 50;
+const STATEMENTS_PER_PRINCIPAL: usize = 8;
+
 /// Signature algorithms accepted unless configured: asymmetric ones only, always.
 const ALGORITHMS: &[&str] = &["RS256", "ES256", "EdDSA"];
 
@@ -36,6 +40,8 @@ pub struct Settings {
     pub dev: Option<DevSettings>,
     /// The purpose of ambient tasks.
     pub ambient_purpose: String,
+    /// Statements that one principal may run at once, over all its tasks.
+    pub statements_per_principal: usize,
     /// Governed databases; at least one.
     pub databases: Vec<DatabaseSettings>,
 }
@@ -142,10 +148,16 @@ pub struct DatabaseSettings {
     pub timezone: Option<String>,
     /// Accepted preflight findings.
     pub acknowledge: Vec<String>,
+    /// Sessions of tasks that may be open at once.
+    pub max_sessions: usize,
 }
 
 fn invalid(key: impl Into<String>, why: impl Into<String>) -> ConfigError {
     ConfigError::Invalid { key: key.into(), why: why.into() }
+}
+
+fn at_least_one(key: &str, count: usize) -> Result<usize, ConfigError> {
+    if count == 0 { Err(invalid(key, "must be at least 1: with 0 nobody could ever run a statement")) } else { Ok(count) }
 }
 
 impl Settings {
@@ -192,6 +204,10 @@ impl Settings {
             issuers,
             dev: config.dev.map(dev),
             ambient_purpose: config.task.ambient_purpose.unwrap_or_else(|| "ambient".to_owned()),
+            statements_per_principal: at_least_one(
+                "task.statements_per_principal",
+                config.task.statements_per_principal.unwrap_or(STATEMENTS_PER_PRINCIPAL),
+            )?,
             databases,
         })
     }
@@ -286,5 +302,6 @@ fn database(name: &str, written: &config::Database, base: &Path) -> Result<Datab
         search_path: written.search_path.clone(),
         timezone: written.timezone.clone(),
         acknowledge: written.acknowledge.clone(),
+        max_sessions: at_least_one(&key("max_sessions"), written.max_sessions.unwrap_or(MAX_SESSIONS))?,
     })
 }

@@ -12,12 +12,15 @@
 //!
 //! A misread here costs an error message: the task's role, not this module, is the wall.
 
+pub mod bounds;
+pub mod catalog;
 pub mod columns;
 pub mod functions;
 mod idents;
 pub mod proof;
 pub mod read;
 pub mod rewrite;
+pub mod tokens;
 pub mod walk;
 pub mod words;
 
@@ -26,9 +29,12 @@ use std::collections::BTreeMap;
 use crate::model::grants::GrantSet;
 use crate::model::refusal::Refusal;
 use crate::model::snapshot::Snapshot;
-use crate::model::statement::Statement;
+use crate::model::statement::{Analysis, Statement, Verb};
 
 pub use rewrite::Edits;
+
+use proof::Piece;
+use read::Misread;
 
 /// Longest text that is read. Beyond it, chains of operators could exhaust the stack (`reference/crates.md` §3).
 pub const MAX_SQL_BYTES: usize = 64 * 1024;
@@ -55,6 +61,8 @@ pub struct Names<'a> {
 pub enum Reading {
     /// Every proof held: the statement is known without asking PostgreSQL.
     Tree(Analysed),
+    /// Our parser or a proof gave up: PostgreSQL parses it under the task role, and its locks name the relations.
+    Unread(Unread),
 }
 
 /// A statement and the text that it is.
@@ -68,21 +76,46 @@ pub struct Analysed {
     pub edits: Edits,
 }
 
+/// A text whose tokens were checked and whose tree is not known.
+#[derive(Debug)]
+pub struct Unread {
+    /// What is known already; its relations are still missing.
+    pub statement: Statement,
+    /// What is sent.
+    pub text: String,
+    /// How to map places in `text` back to the agent's own.
+    pub edits: Edits,
+    /// Whether an `ARRAY[…]` may hold arrays: then it must not meet a row filter.
+    pub may_nest_arrays: bool,
+    /// Why our own reading gave up.
+    pub why: &'static str,
+}
+
 /// Reads one statement.
 pub fn read(sql: &str, names: &Names<'_>) -> Result<Reading, Refusal> {
-    let (lexed, tree) = read::parse(sql)?;
+    let pieces = read::lex(sql)?;
+    match analyse(&pieces, names) {
+        Ok(analysed) => Ok(Reading::Tree(analysed)),
+        Err(Misread::Refused(refusal)) => Err(refusal),
+        Err(Misread::Unproved(why)) => tokens::check(&pieces, names, &why).map(Reading::Unread),
+    }
+}
+
+fn analyse(pieces: &[Piece], names: &Names<'_>) -> Result<Analysed, Misread> {
+    let tree = read::parse(pieces)?;
     let walk = walk::walk(&tree, names)?;
     let functions = functions::judge(&walk, names)?;
-    let relations = columns::attribute(&walk, names)?;
-    let (text, edits) = rewrite::splice(&lexed, &tree, &walk, names)?;
+    let relations = columns::attribute(&walk, names);
+    let (text, edits) = rewrite::splice(pieces, &tree, &walk)?;
     let statement = Statement {
-        verb: crate::model::statement::Verb::Select,
-        analysis: crate::model::statement::Analysis::Tree,
+        verb: Verb::Select,
+        analysis: Analysis::Tree,
         relations,
+        catalog: walk.catalog.into_iter().collect(),
         functions,
         has_where: walk.has_where,
         has_limit: read::has_limit(&tree),
-        fingerprint: proof::fingerprint(&lexed),
+        fingerprint: proof::fingerprint(pieces),
     };
-    Ok(Reading::Tree(Analysed { statement, text, edits }))
+    Ok(Analysed { statement, text, edits })
 }

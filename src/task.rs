@@ -21,7 +21,7 @@ use crate::model::task::{TaskFacts, TaskState};
 use crate::policy::input::{DatabaseInput, SnapshotInput};
 use crate::policy::{AccessInput, Policy};
 use crate::profile::compile;
-use crate::sessions::{Rights, TaskSessions, stopped, unavailable};
+use crate::sessions::{Callers, Places, Rights, TaskSessions, stopped, unavailable};
 
 /// Longest that a closed task is remembered when its token names no end.
 const REMEMBER_SECONDS: u64 = 24 * 60 * 60;
@@ -100,14 +100,23 @@ pub struct Tasks {
     ambient_purpose: String,
     open: Mutex<HashMap<TaskKey, Arc<Task>>>,
     closed: Mutex<HashMap<ClosedKey, Instant>>,
+    callers: Callers,
     /// Tells newer rights from older ones.
     sequence: AtomicU64,
 }
 
 impl Tasks {
     /// None yet.
-    pub fn new(policy: Arc<Policy>, clock: Clock, ambient_purpose: String) -> Self {
-        Self { policy, clock, ambient_purpose, open: Mutex::default(), closed: Mutex::default(), sequence: AtomicU64::new(0) }
+    pub fn new(policy: Arc<Policy>, clock: Clock, ambient_purpose: String, callers: Callers) -> Self {
+        Self {
+            policy,
+            clock,
+            ambient_purpose,
+            open: Mutex::default(),
+            closed: Mutex::default(),
+            callers,
+            sequence: AtomicU64::new(0),
+        }
     }
 
     /// The task of a request: found, opened, or refused.
@@ -174,9 +183,10 @@ impl Tasks {
             // Verification forgives some seconds of skew; a task that ends before it begins is none.
             return Err(Refusal::new(Code::TokenInvalid, "the token has expired").hint("get a new token").into());
         }
+        let places = Places::new(self.callers.of(&who.principal), Arc::clone(&governed.places));
         Ok(Task {
             closed_key: closed_key(who, &governed.name),
-            sessions: TaskSessions::new(governed, self.clock.clone(), expires_at),
+            sessions: TaskSessions::new(governed, self.clock.clone(), expires_at, places),
             facts,
             expires_at,
             rights: RwLock::new(Arc::new(rights)),

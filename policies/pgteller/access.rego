@@ -37,7 +37,7 @@ access := {
 	"violations": [],
 	"relations": visible,
 	"params": params,
-	"functions": {"allow": functions.allow, "extensions": functions.extensions},
+	"functions": functions.granted,
 	"carry": {
 		"grants": sort(object.keys(grants.matching)),
 		"tools": limits.tools,

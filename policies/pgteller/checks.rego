@@ -48,6 +48,18 @@ tool_allowed if {
 	input.tool in input.task.carry.tools
 }
 
+# What `explain` tells comes from our own reading and this very policy: whoever may query may know it.
+tool_allowed if {
+	input.tool == "explain"
+	"query" in input.task.carry.tools
+}
+
+# A real plan counts hidden rows: only where every grant names it.
+tool_allowed if {
+	input.tool == "explain-plan"
+	"explain-plan" in input.task.carry.tools
+}
+
 task_alive if {
 	is_number(input.now_ns)
 	is_number(input.task.expires_at_ns)

@@ -26,9 +26,12 @@ smallest := {name: limit |
 ttl_seconds := smallest.task_minutes * 60
 
 tools := [tool |
-	some tool in ["describe", "export", "query"]
-	every grant in grants.matching { tool in object.get(grant, "tools", [tool]) }
+	some tool in ["describe", "explain-plan", "export", "query"]
+	every grant in grants.matching { tool in object.get(grant, "tools", usual) }
 ]
+
+# A grant that names no tools has these.
+usual := ["describe", "export", "query"]
 
 approval := {"export": "always"} if {
 	some grant in grants.matching

@@ -26,7 +26,7 @@ of_this_call := {
 	"max_cell_bytes": carried.cell_bytes,
 	"timeout_ms": carried.seconds * 1000,
 } if {
-	input.tool == "query"
+	input.tool in {"query", "explain", "explain-plan"}
 	asked := asked_or(carried.rows)
 } else := {
 	"max_rows": min([asked_rows, carried.export_rows]),

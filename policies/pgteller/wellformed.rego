@@ -37,6 +37,7 @@ pattern_lists := {"agents", "subjects", "issuers", "purposes", "databases"}
 policy if {
 	object.get(data.policy, "version", 1) == 1
 	is_object(data.policy.grants)
+	is_list_of_names(object.get(data.policy, ["functions", "deny"], []))
 	every grant in data.policy.grants { is_grant(grant) }
 	count(globs) <= patterns.globs_at_most
 }

@@ -101,6 +101,15 @@ pub async fn close(client: &Client, role: &str) -> Result<(), DatabaseError> {
     Ok(())
 }
 
+/// Terminates one backend of a task, which ignored its cancel.
+pub async fn end_session(client: &Client, role: &str, pid: i32) -> Result<(), DatabaseError> {
+    client
+        .execute("SELECT pgteller_api.end_session($1::text::name, $2)", &[&role, &pid])
+        .await
+        .map_err(DatabaseError::admin("terminating a session of a task"))?;
+    Ok(())
+}
+
 /// Closes what dead instances left: tasks of this installation whose instance has no living backend. Gives how many were closed.
 pub async fn sweep(client: &Client, installation: &InstallationId) -> Result<usize, DatabaseError> {
     let prefix = format!("pgteller_{installation}_");

@@ -13,7 +13,8 @@ use tokio_postgres::{Client, Row};
 use super::DatabaseError;
 use crate::model::names::RelationName;
 use crate::model::snapshot::{
-    BaseType, Column, ColumnType, ForeignKey, Function, Index, Relation, RelationKind, Snapshot, TypeFamily, Volatility,
+    BaseType, CATALOG, Column, ColumnType, ForeignKey, Function, GovernedCatalog, INFORMATION, Index, Relation, RelationKind,
+    Snapshot, TypeFamily, Volatility,
 };
 
 /// What marks a label inside a comment.
@@ -28,11 +29,14 @@ pub async fn fingerprint(client: &Client) -> Result<String, DatabaseError> {
 /// Reads everything.
 pub async fn read(client: &Client, view_owner: &str, search_path: Option<&[String]>) -> Result<Snapshot, DatabaseError> {
     let owner = &[&view_owner as &(dyn tokio_postgres::types::ToSql + Sync)];
-    let relations = client.query(queries::RELATIONS, owner).await.map_err(reading("reading relations"))?;
-    let columns = client.query(queries::COLUMNS, owner).await.map_err(reading("reading columns"))?;
-    let keys = client.query(queries::KEYS, &[]).await.map_err(reading("reading keys"))?;
-    let parents = client.query(queries::DERIVED, &[]).await.map_err(reading("reading what derives from what"))?;
-    let indexes = client.query(queries::INDEXES, &[]).await.map_err(reading("reading indexes"))?;
+    let rows = Rows {
+        relations: client.query(queries::RELATIONS, owner).await.map_err(reading("reading relations"))?,
+        columns: client.query(queries::COLUMNS, owner).await.map_err(reading("reading columns"))?,
+        keys: client.query(queries::KEYS, &[]).await.map_err(reading("reading keys"))?,
+        parents: client.query(queries::DERIVED, &[]).await.map_err(reading("reading what derives from what"))?,
+        definitions: client.query(queries::DEFINITIONS, &[]).await.map_err(reading("reading definitions of views"))?,
+        indexes: client.query(queries::INDEXES, &[]).await.map_err(reading("reading indexes"))?,
+    };
     let functions = client.query(queries::FUNCTIONS, &[]).await.map_err(reading("reading functions"))?;
     let catalog = client.query(queries::CATALOG_RELATIONS, &[]).await.map_err(reading("reading the catalog's names"))?;
     let types = client.query(queries::TYPE_NAMES, &[]).await.map_err(reading("reading type names"))?;
@@ -42,11 +46,12 @@ pub async fn read(client: &Client, view_owner: &str, search_path: Option<&[Strin
     };
     let mut snapshot = Snapshot {
         generation: String::new(),
-        relations: assemble(&relations, &columns, &keys, &parents, &indexes),
+        relations: assemble(&rows),
         search_path: path,
         catalog_relations: catalog.iter().map(|row| row.get(0)).collect(),
         functions: group_functions(&functions),
         type_names: types.iter().map(|row| (row.get(0), row.get(1))).collect(),
+        governed: governed_catalog(client).await?,
     };
     snapshot.generation = generation(&snapshot);
     Ok(snapshot)
@@ -54,6 +59,28 @@ pub async fn read(client: &Client, view_owner: &str, search_path: Option<&[Strin
 
 fn reading(doing: &'static str) -> impl FnOnce(tokio_postgres::Error) -> DatabaseError {
     DatabaseError::admin(doing)
+}
+
+/// What the two schemas of ours answer for; their script is the only list of it.
+async fn governed_catalog(client: &Client) -> Result<GovernedCatalog, DatabaseError> {
+    let schemas = [CATALOG, INFORMATION];
+    let looking = || DatabaseError::admin("reading the governed catalog");
+    let views = client.query(queries::GOVERNED_RELATIONS, &[&&schemas[..]]).await.map_err(looking())?;
+    let functions = client.query(queries::GOVERNED_FUNCTIONS, &[&CATALOG]).await.map_err(looking())?;
+    let below = client.query(queries::GOVERNED_BELOW, &[&&schemas[..]]).await.map_err(looking())?;
+    let views: BTreeMap<u32, RelationName> = views
+        .iter()
+        .map(|row| {
+            let real = if row.get::<_, String>(1) == INFORMATION { "information_schema" } else { "pg_catalog" };
+            (row.get(0), RelationName::new(real, row.get::<_, String>(2)))
+        })
+        .collect();
+    Ok(GovernedCatalog {
+        relations: views.values().cloned().collect(),
+        functions: functions.iter().map(|row| row.get(0)).collect(),
+        below: below.iter().map(|row| row.get(0)).collect(),
+        views,
+    })
 }
 
 async fn default_path(client: &Client) -> Result<Vec<String>, DatabaseError> {
@@ -67,13 +94,19 @@ fn generation(snapshot: &Snapshot) -> String {
     crate::clock::hex(hash.finalize().get(..16).unwrap_or_default())
 }
 
-fn assemble(
-    relations: &[Row],
-    columns: &[Row],
-    keys: &[Row],
-    parents: &[Row],
-    indexes: &[Row],
-) -> BTreeMap<RelationName, Relation> {
+/// What the catalog queries gave.
+struct Rows {
+    relations: Vec<Row>,
+    columns: Vec<Row>,
+    keys: Vec<Row>,
+    parents: Vec<Row>,
+    definitions: Vec<Row>,
+    indexes: Vec<Row>,
+}
+
+fn assemble(rows: &Rows) -> BTreeMap<RelationName, Relation> {
+    let Rows { relations, columns, keys, parents, definitions, indexes } = rows;
+    let definitions: BTreeMap<u32, String> = definitions.iter().map(|row| (row.get(0), row.get(1))).collect();
     let mut by_oid: BTreeMap<u32, (RelationName, Relation)> = relations.iter().filter_map(relation).collect();
     for row in columns {
         if let Some((_, relation)) = by_oid.get_mut(&row.get(0)) {
@@ -92,7 +125,9 @@ fn assemble(
     }
     let ancestors = Ancestors::of(parents);
     for (oid, (_, relation)) in &mut by_oid {
-        relation.derived_from = ancestors.names(*oid);
+        relation.lineage = ancestors.lineage(*oid);
+        relation.derived_from = ancestors.names(&relation.lineage, *oid);
+        relation.definitions = relation.lineage.iter().filter_map(|oid| Some((*oid, definitions.get(oid)?.clone()))).collect();
     }
     by_oid.into_values().filter(|(_, relation)| !relation.columns.is_empty()).collect()
 }
@@ -123,8 +158,10 @@ fn relation(row: &Row) -> Option<(u32, (RelationName, Relation))> {
         foreign_keys: Vec::new(),
         comment: row.get::<_, Option<String>>(5).and_then(|comment| split_comment(&comment).0),
         derived_from: Vec::new(),
-        definition: row.get(6),
+        lineage: BTreeSet::new(),
+        definitions: BTreeMap::new(),
         indexes: Vec::new(),
+        policy_owner: row.get(7),
     };
     Some((oid, (RelationName::new(schema, name), relation)))
 }
@@ -230,8 +267,9 @@ impl Ancestors {
         ancestors
     }
 
-    fn names(&self, oid: u32) -> Vec<RelationName> {
-        let mut seen = BTreeSet::new();
+    /// A relation and everything that it derives from.
+    fn lineage(&self, oid: u32) -> BTreeSet<u32> {
+        let mut seen = BTreeSet::from([oid]);
         let mut next = vec![oid];
         while let Some(oid) = next.pop() {
             for parent in self.parents.get(&oid).into_iter().flatten() {
@@ -240,7 +278,12 @@ impl Ancestors {
                 }
             }
         }
-        let mut names: Vec<RelationName> = seen.iter().filter_map(|oid| self.names.get(oid).cloned()).collect();
+        seen
+    }
+
+    fn names(&self, lineage: &BTreeSet<u32>, oid: u32) -> Vec<RelationName> {
+        let parents = lineage.iter().filter(|parent| **parent != oid);
+        let mut names: Vec<RelationName> = parents.filter_map(|oid| self.names.get(oid).cloned()).collect();
         names.sort();
         names
     }

@@ -16,8 +16,8 @@ pub use crate::settings::{Host, Target};
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A stream of either kind.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
 
 impl Target {
     /// Opens a stream, encrypted if configured so.

@@ -15,13 +15,23 @@
 
 mod frames;
 mod pipeline;
+mod prepared;
 mod startup;
+mod witness;
 
 pub use pipeline::{Ended, Job, RowSink, SinkStop};
+pub use witness::{Lock, Witness};
 
 use bytes::BytesMut;
 
 use super::target::{Stream, Target};
+
+/// How the command tag of a query begins.
+pub const QUERY_TAG: &str = "SELECT ";
+/// What makes a query's plan of it.
+pub const PLAN_PREFIX: &str = "EXPLAIN ";
+/// The command tag of a plan.
+pub const PLAN_TAG: &str = "EXPLAIN";
 
 /// Largest frame that is read; one row is one frame.
 pub const MAX_FRAME_BYTES: usize = 32 * 1024 * 1024;
@@ -47,6 +57,9 @@ pub enum WireError {
     /// A frame larger than [`MAX_FRAME_BYTES`].
     #[error("the server sent a frame of {0} bytes")]
     FrameTooLarge(usize),
+    /// A view that the statement reads is not defined as it was when the statement was judged.
+    #[error("a view was replaced meanwhile")]
+    Moved,
     /// The rows' receiver does not want more.
     #[error("the rows' receiver stopped: {0:?}")]
     Stopped(SinkStop),
@@ -81,6 +94,8 @@ pub struct Field {
 enum Health {
     /// Idle, nothing open.
     Clean,
+    /// In a read-only transaction, with one statement parsed and not run.
+    Parsed,
     /// In the middle of something, cancelled or broken: only good for closing.
     Spent,
 }
@@ -113,19 +128,22 @@ impl Wire {
         self.health == Health::Clean
     }
 
-    /// Says goodbye and waits, not for long, until the server closed the connection.
-    pub async fn close(mut self) {
+    /// Says goodbye and waits until the server closed the connection; says whether it did within `patience`.
+    /// May be called again to wait longer.
+    pub async fn close(&mut self, patience: std::time::Duration) -> bool {
         use tokio::io::AsyncReadExt;
-        self.outgoing.clear();
+        if self.health != Health::Spent || !self.outgoing.is_empty() {
+            self.health = Health::Spent;
+            self.outgoing.clear();
+        }
         postgres_protocol::message::frontend::terminate(&mut self.outgoing);
         let goodbye = async {
-            self.flush().await?;
+            // A server that is gone already cannot be told.
+            let _ = self.flush().await;
             let mut rest = [0_u8; 8192];
-            while self.stream.read(&mut rest).await.map_err(WireError::Io)? > 0 {}
-            Ok::<(), WireError>(())
+            while self.stream.read(&mut rest).await.is_ok_and(|read| read > 0) {}
         };
-        // Whatever goes wrong here, the socket is closed next.
-        let _ = tokio::time::timeout(super::target::CONNECT_TIMEOUT, goodbye).await;
+        tokio::time::timeout(patience, goodbye).await.is_ok()
     }
 
     /// Where to send a cancel for what this session runs.

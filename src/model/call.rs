@@ -17,6 +17,8 @@ pub enum Call {
     Describe(DescribeAsk),
     /// Rows of a statement, into a file.
     Export(ExportAsk),
+    /// What a statement would read, and why it may run or not.
+    Explain(ExplainAsk),
     /// The beginning of an exported file.
     ReadExport(ExportId),
 }
@@ -28,6 +30,7 @@ impl Call {
             Self::Query(_) => "query",
             Self::Describe(_) => "describe",
             Self::Export(_) => "export",
+            Self::Explain(ask) => ask.of.tool(),
             Self::ReadExport(_) => "read-export",
         }
     }
@@ -38,6 +41,7 @@ impl Call {
             Self::Query(ask) => ask.database.as_ref(),
             Self::Describe(ask) => ask.database.as_ref(),
             Self::Export(ask) => ask.statement.database.as_ref(),
+            Self::Explain(ask) => ask.statement.database.as_ref(),
             Self::ReadExport(_) => None,
         }
     }
@@ -74,6 +78,34 @@ pub struct ExportAsk {
     pub statement: StatementAsk,
     /// The file's format.
     pub format: ExportFormat,
+}
+
+/// A statement to be explained instead of run.
+#[derive(Debug, Clone)]
+pub struct ExplainAsk {
+    /// The statement.
+    pub statement: StatementAsk,
+    /// From what.
+    pub of: ExplainOf,
+}
+
+/// From what a statement is explained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExplainOf {
+    /// Our own reading and the policy: tells nothing that is hidden.
+    Reading,
+    /// PostgreSQL's plan beside it: reveals how many rows there are, hidden ones too.
+    Plan,
+}
+
+impl ExplainOf {
+    /// The tool's name, as policies and entries see it.
+    pub fn tool(self) -> &'static str {
+        match self {
+            Self::Reading => "explain",
+            Self::Plan => "explain-plan",
+        }
+    }
 }
 
 /// Formats of exported files.
@@ -135,6 +167,14 @@ pub enum Answer {
     Export(Exported),
     /// The content of a published file.
     Content(ExportContent),
+}
+
+impl Answer {
+    /// A description in which every character can be seen.
+    pub fn description(mut value: serde_json::Value) -> Self {
+        crate::model::text::visible_json(&mut value);
+        Self::Description(value)
+    }
 }
 
 /// Rows of a query, as raw JSON.

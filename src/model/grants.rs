@@ -117,6 +117,9 @@ pub struct FunctionGrants {
     /// Extensions whose immutable and stable functions are allowed.
     #[serde(default)]
     pub extensions: Vec<String>,
+    /// `schema.name` of functions that are refused beyond the built-in classes, whatever allows them; `*` stands for any rest.
+    #[serde(default)]
+    pub deny: Vec<String>,
 }
 
 /// A row filter: structured, never SQL text.

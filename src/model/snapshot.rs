@@ -24,6 +24,26 @@ pub struct Snapshot {
     pub functions: BTreeMap<String, Vec<Function>>,
     /// Names of types outside `pg_catalog`, by OID, as `format_type` prints them.
     pub type_names: BTreeMap<u32, String>,
+    /// What the governed catalog answers for.
+    pub governed: GovernedCatalog,
+}
+
+/// The schema that stands before `pg_catalog` for a task: what is shown of it, under real names.
+pub const CATALOG: &str = "pgteller_catalog";
+/// The schema that `information_schema` is redirected to.
+pub const INFORMATION: &str = "pgteller_information_schema";
+
+/// The part of PostgreSQL's catalogs that two schemas of ours present as a task may see it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GovernedCatalog {
+    /// Relations by their real schema, `information_schema` or `pg_catalog`.
+    pub relations: BTreeSet<RelationName>,
+    /// Functions of `pg_catalog` that have a governed namesake.
+    pub functions: BTreeSet<String>,
+    /// OIDs of the governed views, with the relation that each stands for.
+    pub views: BTreeMap<u32, RelationName>,
+    /// OIDs of the relations that the governed views read.
+    pub below: BTreeSet<u32>,
 }
 
 /// One relation.
@@ -45,10 +65,14 @@ pub struct Relation {
     pub comment: Option<String>,
     /// Partition and inheritance parents and what a view reads, transitively.
     pub derived_from: Vec<RelationName>,
-    /// MD5 of a view's rewrite rule; nothing for tables.
-    pub definition: Option<String>,
+    /// The same as OIDs, itself included.
+    pub lineage: BTreeSet<u32>,
+    /// MD5 of the rewrite rules of every view in the lineage, by OID; empty for tables.
+    pub definitions: BTreeMap<u32, String>,
     /// Indexes over more than one column, or with expressions or a predicate.
     pub indexes: Vec<Index>,
+    /// The role that owns the table, if the DBA lets row filters on it be policies and row security is on.
+    pub policy_owner: Option<u32>,
 }
 
 impl Relation {
@@ -233,6 +257,14 @@ pub enum Volatility {
     Stable,
     /// Anything.
     Volatile,
+}
+
+impl GovernedCatalog {
+    /// The schema of ours that answers for a relation of this real schema.
+    pub fn schema_of(&self, schema: &str, name: &str) -> Option<&'static str> {
+        let known = self.relations.contains(&RelationName::new(schema, name));
+        known.then_some(if schema == "information_schema" { INFORMATION } else { CATALOG })
+    }
 }
 
 /// What the policy question `access` sees of a relation.

@@ -16,6 +16,9 @@ pub struct Statement {
     pub analysis: Analysis,
     /// Every relation it names, sorted.
     pub relations: Vec<RelationUse>,
+    /// Relations of `information_schema` and `pg_catalog` that it names, as the governed catalog presents them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub catalog: Vec<RelationName>,
     /// Every function it may call, `schema.name`, sorted.
     pub functions: Vec<String>,
     /// Whether any SELECT of it has a WHERE.

@@ -117,6 +117,8 @@ struct Functions {
     _allow: Vec<String>,
     #[serde(default, rename = "extensions")]
     _extensions: Vec<String>,
+    #[serde(default, rename = "deny")]
+    _deny: Vec<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -160,6 +162,8 @@ enum Tool {
     Query,
     Describe,
     Export,
+    #[serde(rename = "explain-plan")]
+    ExplainPlan,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

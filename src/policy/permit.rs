@@ -40,6 +40,11 @@ impl<T> Permitted<T> {
         (self.subject, self.limits)
     }
 
+    /// What was permitted, to look at.
+    pub fn subject(&self) -> &T {
+        &self.subject
+    }
+
     /// The limits.
     pub fn limits(&self) -> &Limits {
         &self.limits

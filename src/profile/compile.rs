@@ -13,19 +13,28 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::masks;
-use super::predicates::Predicates;
+use super::policies::Limited;
+use super::predicates::{Filter, Predicates};
 use crate::database::preflight::{Finding, mixed_indexes};
 use crate::database::quote;
 use crate::model::grants::{ColumnGrant, GrantSet, RelationGrant, extension_schemas};
 use crate::model::mask::{Mask, ValueDomain};
 use crate::model::names::{InstallationId, RelationName};
-use crate::model::snapshot::{Relation, Snapshot};
+use crate::model::snapshot::{CATALOG, Relation, Snapshot};
 
 /// Changes whenever compiled views would.
 const COMPILER_VERSION: u32 = 2;
 
-/// By view OID and column number: the relation, its column, and how it is shown.
-pub type ViewColumns = HashMap<(u32, i16), (RelationName, String, ColumnGrant)>;
+/// The views of a built profile, by their OIDs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ProfileViews {
+    /// By view and column number: the relation, its column, and how it is shown.
+    pub columns: HashMap<(u32, i16), (RelationName, String, ColumnGrant)>,
+    /// The relation that each view presents.
+    pub relations: HashMap<u32, RelationName>,
+    /// What lies below these views, and is locked with them.
+    pub below: BTreeSet<u32>,
+}
 
 /// A compiled grant set.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,26 +53,32 @@ pub struct Compiled {
     pub params: Value,
     /// What the view owner runs to build it.
     pub ddl: String,
+    /// Relations whose row filters are policies; built after `ddl`.
+    pub limited: Vec<Limited>,
     /// Indexes that would make row order a channel under these grants.
     pub findings: Vec<Finding>,
     /// The value domains whose keys the views read.
     pub value_domains: BTreeSet<ValueDomain>,
     inner_schema: String,
     columns: BTreeMap<RelationName, Vec<(String, ColumnGrant)>>,
+    /// The granted relations, and everything that they derive from.
+    lineage: BTreeSet<u32>,
 }
 
 /// Compiles a grant set. Relations that left the snapshot meanwhile are left out: their names are then not granted.
 pub fn compile(grants: &GrantSet, snapshot: &Snapshot, installation: &InstallationId) -> Compiled {
+    let mut predicates = Predicates::default();
     let parts: Vec<Part<'_>> = grants
         .relations
         .iter()
-        .filter_map(|(name, grant)| Some(Part { name, grant, relation: snapshot.relations.get(name)? }))
+        .filter_map(|(name, grant)| {
+            let relation = snapshot.relations.get(name)?;
+            let filter = grant.rows.as_ref().map(|rows| predicates.filter(rows, relation));
+            Some(Part { name, grant, relation, filter })
+        })
         .collect();
-    let mut predicates = Predicates::default();
-    let filters: Vec<Option<String>> =
-        parts.iter().map(|part| part.grant.rows.as_ref().map(|rows| predicates.sql(rows, part.relation))).collect();
     let extensions = extension_schemas(grants, snapshot);
-    let identity = identity(&parts, &filters, snapshot, &extensions.iter().cloned().collect::<Vec<_>>());
+    let identity = identity(&parts, snapshot, &extensions.iter().cloned().collect::<Vec<_>>());
     let digest = Sha256::digest(identity.as_bytes());
     let hash = crate::clock::hex(digest.get(..16).unwrap_or_default());
     let base = format!("pgteller_{installation}_{hash}");
@@ -75,8 +90,9 @@ pub fn compile(grants: &GrantSet, snapshot: &Snapshot, installation: &Installati
         schemas.entry(part.name.schema.clone()).or_insert_with(|| format!("{base}_{next}"));
     }
     let search_path = search_path(&schemas, &snapshot.search_path, &extensions);
-    let ddl = ddl(&parts, &filters, &schemas, &inner_schema, &role);
+    let (ddl, limited) = ddl(&parts, &schemas, &inner_schema, &role);
     let columns = parts.iter().map(|part| (part.name.clone(), part.columns())).collect();
+    let lineage = parts.iter().flat_map(|part| part.relation.lineage.iter().copied()).collect();
     Compiled {
         lock: lock_of(&role),
         role,
@@ -85,10 +101,12 @@ pub fn compile(grants: &GrantSet, snapshot: &Snapshot, installation: &Installati
         search_path,
         params: json!({"p": grants.params, "c": predicates.constants}),
         ddl,
+        limited,
         findings: mixed_indexes(grants, snapshot),
         value_domains: parts.iter().flat_map(Part::value_domains).collect(),
         inner_schema,
         columns,
+        lineage,
     }
 }
 
@@ -102,6 +120,7 @@ struct Part<'a> {
     name: &'a RelationName,
     grant: &'a RelationGrant,
     relation: &'a Relation,
+    filter: Option<Filter<'a>>,
 }
 
 impl Part<'_> {
@@ -122,11 +141,10 @@ impl Part<'_> {
     }
 }
 
-fn identity(parts: &[Part<'_>], filters: &[Option<String>], snapshot: &Snapshot, extensions: &[String]) -> String {
+fn identity(parts: &[Part<'_>], snapshot: &Snapshot, extensions: &[String]) -> String {
     let relations: Vec<Value> = parts
         .iter()
-        .zip(filters)
-        .map(|(part, filter)| {
+        .map(|part| {
             let columns: Vec<Value> = part
                 .relation
                 .columns
@@ -137,61 +155,69 @@ fn identity(parts: &[Part<'_>], filters: &[Option<String>], snapshot: &Snapshot,
                     Some(json!([column.name, column.attnum, kind.oid, kind.typmod, kind.base(), kind.element, grant]))
                 })
                 .collect();
-            json!([part.name, part.relation.oid, part.relation.definition, columns, filter])
+            // Which back end holds the rows back: policies, under this owner of the table, or layers.
+            let policy_owner = part.filter.as_ref().and(part.relation.policy_owner);
+            let filter = part.filter.as_ref().map(Filter::sql);
+            json!([part.name, part.relation.oid, part.relation.definitions, columns, filter, policy_owner])
         })
         .collect();
     json!({"compiler": COMPILER_VERSION, "search_path": snapshot.search_path, "extensions": extensions, "relations": relations})
         .to_string()
 }
 
-/// `pg_catalog` first, so that a table called `date` does not hide the type (`redteam.md` 7).
+/// The governed catalog and `pg_catalog` first, so that a table called `date` does not hide the type (`redteam.md` 7).
 fn search_path(schemas: &BTreeMap<String, String>, order: &[String], extensions: &BTreeSet<String>) -> String {
-    let mut path = vec!["pg_catalog".to_owned()];
+    let mut path = vec![CATALOG.to_owned(), "pg_catalog".to_owned()];
     path.extend(order.iter().filter_map(|schema| schemas.get(schema)).map(|schema| quote::identifier(schema)));
     path.extend(extensions.iter().map(|schema| quote::identifier(schema)));
     path.push("pg_temp".to_owned());
     path.join(", ")
 }
 
-fn ddl(
-    parts: &[Part<'_>],
-    filters: &[Option<String>],
-    schemas: &BTreeMap<String, String>,
-    inner_schema: &str,
-    role: &str,
-) -> String {
+fn ddl(parts: &[Part<'_>], schemas: &BTreeMap<String, String>, inner_schema: &str, role: &str) -> (String, Vec<Limited>) {
     let role = quote::identifier(role);
     let mut ddl = String::new();
-    let inner = quote::identifier(inner_schema);
-    let _ = writeln!(ddl, "CREATE SCHEMA {inner};");
+    let mut limited = Vec::new();
+    let _ = writeln!(ddl, "CREATE SCHEMA {};", quote::identifier(inner_schema));
     for schema in schemas.values() {
         let schema = quote::identifier(schema);
         let _ = writeln!(ddl, "CREATE SCHEMA {schema}; GRANT USAGE ON SCHEMA {schema} TO {role};");
     }
-    for (number, (part, filter)) in parts.iter().zip(filters).enumerate() {
+    for (number, part) in parts.iter().enumerate() {
         let Some(schema) = schemas.get(&part.name.schema) else { continue };
-        let table = quote::qualified(&part.name.schema, &part.name.name);
-        let source = match filter {
-            None => table,
-            Some(filter) => {
-                let view = quote::qualified(inner_schema, &format!("r{number}"));
-                let columns: Vec<String> =
-                    part.columns().iter().map(|(name, _)| format!("s.{}", quote::identifier(name))).collect();
-                let _ = writeln!(
-                    ddl,
-                    // Twice, once under IS TRUE: outside an equivalence class it stands before every condition of the agent's that
-                    // PostgreSQL takes for leakproof and that raises all the same (`ARRAY[ARRAY[…], …]`).
-                    "CREATE VIEW {view} WITH (security_barrier = true) AS SELECT {} FROM {table} s WHERE ({filter}) IS TRUE AND {filter};",
-                    columns.join(", ")
-                );
-                view
-            }
-        };
         let view = quote::qualified(schema, &part.name.name);
-        let _ = writeln!(ddl, "CREATE VIEW {view} AS SELECT {} FROM {source} s;", masked_columns(part));
-        let _ = writeln!(ddl, "GRANT SELECT ON {view} TO {role};");
+        let table = quote::qualified(&part.name.schema, &part.name.name);
+        let select = |from: &str| format!("SELECT {} FROM {from} s", masked_columns(part));
+        let outer = |from: &str| format!("CREATE VIEW {view} AS {}; GRANT SELECT ON {view} TO {role};\n", select(from));
+        let Some(filter) = &part.filter else {
+            ddl.push_str(&outer(&table));
+            continue;
+        };
+        let inner = quote::qualified(inner_schema, &format!("r{number}"));
+        let layers = inner_view(part, filter, &inner, &table) + &outer(&inner);
+        match part.relation.policy_owner {
+            None => ddl.push_str(&layers),
+            Some(table_owner) => limited.push(Limited {
+                relation: part.relation.oid,
+                table_owner,
+                filter: filter.shape(),
+                select: select(&table),
+                view,
+                layers,
+            }),
+        }
     }
-    ddl
+    (ddl, limited)
+}
+
+/// The barrier under a filtered relation's masks.
+fn inner_view(part: &Part<'_>, filter: &Filter<'_>, view: &str, table: &str) -> String {
+    let columns: Vec<String> = part.columns().iter().map(|(name, _)| format!("s.{}", quote::identifier(name))).collect();
+    format!(
+        "CREATE VIEW {view} WITH (security_barrier = true) AS SELECT {} FROM {table} s WHERE {};\n",
+        columns.join(", "),
+        filter.barrier()
+    )
 }
 
 fn masked_columns(part: &Part<'_>) -> String {
@@ -218,16 +244,21 @@ impl Compiled {
         std::iter::once(&self.inner_schema).chain(self.schemas.values()).cloned().collect()
     }
 
-    /// Resolves the views' OIDs, given as (oid, schema, name), to the columns behind them.
-    pub fn view_columns(&self, views: impl Iterator<Item = (u32, String, String)>) -> ViewColumns {
+    /// Resolves the views' OIDs, given as (oid, schema, name), to what they present.
+    pub fn views(&self, views: impl Iterator<Item = (u32, String, String)>) -> ProfileViews {
         let real: BTreeMap<&str, &str> = self.schemas.iter().map(|(real, ours)| (ours.as_str(), real.as_str())).collect();
-        let mut found = HashMap::new();
+        let mut found = ProfileViews { below: self.lineage.clone(), ..ProfileViews::default() };
         for (oid, schema, name) in views {
-            let Some(relation) = real.get(schema.as_str()).map(|schema| RelationName::new(*schema, name)) else { continue };
+            let Some(relation) = real.get(schema.as_str()).map(|schema| RelationName::new(*schema, name)) else {
+                // Inner views, and the tables that filters and keys are read from.
+                found.below.insert(oid);
+                continue;
+            };
             for (index, (column, grant)) in self.columns.get(&relation).into_iter().flatten().enumerate() {
                 let number = i16::try_from(index.saturating_add(1)).unwrap_or(i16::MAX);
-                found.insert((oid, number), (relation.clone(), column.clone(), grant.clone()));
+                found.columns.insert((oid, number), (relation.clone(), column.clone(), grant.clone()));
             }
+            found.relations.insert(oid, relation);
         }
         found
     }

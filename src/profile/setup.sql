@@ -30,24 +30,28 @@ SET LOCAL ROLE {definer};
 
 CREATE TABLE pgteller_api.installation(id text PRIMARY KEY, version int NOT NULL, view_owner name NOT NULL);
 INSERT INTO pgteller_api.installation VALUES ('{installation}', {version}, '{owner}');
-CREATE TABLE pgteller_api.made(role_name name PRIMARY KEY, role_oid oid NOT NULL, kind "char" NOT NULL CHECK (kind IN ('p','t')), made_at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE pgteller_api.made(role_name name PRIMARY KEY, role_oid oid NOT NULL, kind "char" NOT NULL CHECK (kind IN ('p','t','o')), made_at timestamptz NOT NULL DEFAULT now());
 CREATE TABLE pgteller_private.task(role_name name PRIMARY KEY, profile name NOT NULL, key bytea NOT NULL, params jsonb NOT NULL DEFAULT '{}');
 CREATE TABLE pgteller_private.keys(id text PRIMARY KEY, key bytea NOT NULL);   -- of value domains; made once, never changed
 CREATE TABLE pgteller_private.instance(id text PRIMARY KEY, backend_pid int NOT NULL, backend_start timestamptz NOT NULL);
-CREATE TABLE pgteller_private.profile(name name PRIMARY KEY, identity text NOT NULL, schemas text[] NOT NULL, built_at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE pgteller_private.profile(name name PRIMARY KEY, identity text NOT NULL, schemas text[] NOT NULL, built_at timestamptz NOT NULL DEFAULT now(), used_at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE pgteller_private.hold(one boolean PRIMARY KEY DEFAULT true CHECK (one), until timestamptz NOT NULL);   -- no profile is built until then: somebody migrates
 
 GRANT USAGE ON SCHEMA pgteller_private TO {owner}, {login};
 GRANT SELECT ON pgteller_private.task, pgteller_private.keys TO {owner};
 GRANT SELECT, INSERT, DELETE ON pgteller_private.task TO {login};
 GRANT SELECT (id), INSERT ON pgteller_private.keys TO {login};
 GRANT SELECT, INSERT, UPDATE, DELETE ON pgteller_private.instance TO {login};
-GRANT SELECT, INSERT, DELETE ON pgteller_private.profile TO {login};
+GRANT SELECT, INSERT, UPDATE (used_at), DELETE ON pgteller_private.profile TO {login};
+GRANT SELECT, INSERT, UPDATE, DELETE ON pgteller_private.hold TO {login};
 GRANT USAGE ON SCHEMA pgteller_api TO {login};
 GRANT SELECT ON pgteller_api.made, pgteller_api.installation TO {login};
 
 CREATE FUNCTION pgteller_api.create_profile(p name) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
   IF p IS NULL OR p::text !~ '\Apgteller_{installation}_p_[0-9a-f]{32}\Z' THEN RAISE EXCEPTION 'bad profile name' USING ERRCODE='22023'; END IF;
+  PERFORM pg_advisory_xact_lock(hashtext('pgteller database acl'));   -- two at once would meet on the database's own row: "tuple concurrently updated"
+  IF EXISTS (SELECT FROM pgteller_api.made m JOIN pg_roles r ON r.oid = m.role_oid AND r.rolname = m.role_name WHERE m.kind = 'p' AND m.role_name = p) THEN RETURN; END IF;   -- its views were taken down, its tasks are open
   EXECUTE format('CREATE ROLE %I NOLOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS', p);
   EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), p);
   INSERT INTO pgteller_api.made SELECT rolname, oid, 'p' FROM pg_roles WHERE rolname = p;
@@ -111,11 +115,21 @@ BEGIN
   RETURN n;
 END $$;
 
+CREATE FUNCTION pgteller_api.end_session(t name, p int) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE o oid;
+BEGIN
+  SELECT role_oid INTO o FROM pgteller_api.made WHERE kind = 't' AND role_name = t;
+  IF o IS NULL THEN RAISE EXCEPTION 'not a task of ours' USING ERRCODE='22023'; END IF;
+  IF NOT EXISTS (SELECT FROM pg_stat_get_activity(p) WHERE usesysid = o) THEN RETURN false; END IF;
+  RETURN pg_terminate_backend(p);
+END $$;
+
 CREATE FUNCTION pgteller_api.drop_role(x name) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE o oid; r pg_roles;
 BEGIN
   SELECT role_oid INTO o FROM pgteller_api.made WHERE role_name = x FOR UPDATE;
   IF o IS NULL THEN RAISE EXCEPTION 'not ours' USING ERRCODE='22023'; END IF;
+  PERFORM pg_advisory_xact_lock(hashtext('pgteller database acl'));
   SELECT * INTO r FROM pg_roles WHERE rolname = x;
   IF r.oid IS NOT NULL THEN
     IF r.oid <> o OR r.rolcanlogin THEN RAISE EXCEPTION 'replaced, or not revoked first' USING ERRCODE='55006'; END IF;
@@ -140,5 +154,7 @@ DO $$ DECLARE f regprocedure; BEGIN                       -- the caller's settin
   END LOOP; END $$;
 
 RESET ROLE;
+{catalog}
+{policies_part}
 {grants}
 COMMIT;

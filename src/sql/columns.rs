@@ -17,11 +17,11 @@ use super::functions::is_column_of;
 use super::walk::{Source, Walk};
 use crate::model::grants::RelationGrant;
 use crate::model::names::RelationName;
-use crate::model::refusal::Refusal;
+use crate::model::snapshot::Snapshot;
 use crate::model::statement::{Access, ColumnsFrom, RelationUse};
 
 /// Attributes columns to the relations of a statement.
-pub fn attribute(walk: &Walk, names: &Names<'_>) -> Result<Vec<RelationUse>, Refusal> {
+pub fn attribute(walk: &Walk, names: &Names<'_>) -> Vec<RelationUse> {
     let mut uses: BTreeMap<&RelationName, (BTreeSet<&str>, ColumnsFrom)> = BTreeMap::new();
     for source in &walk.sources {
         let Some(grant) = names.grants.relations.get(&source.relation) else { continue };
@@ -32,7 +32,12 @@ pub fn attribute(walk: &Walk, names: &Names<'_>) -> Result<Vec<RelationUse>, Ref
             entry.1 = ColumnsFrom::All;
         }
     }
-    Ok(uses.into_iter().map(|(relation, (columns, from))| relation_use(relation, columns, from, names)).collect())
+    uses.into_iter().map(|(relation, (columns, from))| relation_use(relation, columns, from, names.snapshot)).collect()
+}
+
+/// A relation of which every granted column may be read: what is known when only its lock is.
+pub fn whole(relation: &RelationName, grant: &RelationGrant, snapshot: &Snapshot) -> RelationUse {
+    relation_use(relation, grant.columns.keys().map(String::as_str).collect(), ColumnsFrom::All, snapshot)
 }
 
 fn columns_of<'a>(source: &Source, grant: &'a RelationGrant, walk: &Walk, names: &Names<'_>) -> (Vec<&'a str>, ColumnsFrom) {
@@ -70,8 +75,8 @@ fn is_known(alias: &str, walk: &Walk) -> bool {
     walk.others.contains(alias) || walk.sources.iter().any(|source| source.alias == alias)
 }
 
-fn relation_use(name: &RelationName, columns: BTreeSet<&str>, from: ColumnsFrom, names: &Names<'_>) -> RelationUse {
-    let relation = names.snapshot.relations.get(name);
+fn relation_use(name: &RelationName, columns: BTreeSet<&str>, from: ColumnsFrom, snapshot: &Snapshot) -> RelationUse {
+    let relation = snapshot.relations.get(name);
     let labels: BTreeSet<&String> =
         columns.iter().filter_map(|column| relation?.column(column)).flat_map(|column| &column.labels).collect();
     RelationUse {

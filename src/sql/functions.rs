@@ -3,6 +3,8 @@
 //! Takes the function names of a walk, gives what they resolve to, or a refusal. Decides by identity, not by text: a name is allowed
 //! only if every overload that it could mean is allowed. Never the wall against what must not run: that is REVOKE, found by preflight.
 
+pub mod classes;
+
 use std::collections::BTreeSet;
 
 use super::Names;
@@ -11,82 +13,39 @@ use super::words;
 use crate::model::refusal::{Code, Refusal};
 use crate::model::snapshot::{Function, Volatility};
 
-/// Volatile functions of `pg_catalog` that only compute.
-const HARMLESS_VOLATILE: &[&str] =
-    &["clock_timestamp", "gen_random_uuid", "random", "random_normal", "timeofday", "uuidv4", "uuidv7"];
+/// What GROUP BY calls without calling anything, wherever no function has the name (the extension `cube` brings one).
+const GROUPING: &[&str] = &["cube", "rollup"];
 
-/// Stable or immutable functions of `pg_catalog` that were measured as harmful (`reference/postgresql.md` §5), by prefix:
-/// SQL in strings and whole-database XML, XML parsers that cannot be interrupted, advisory locks, large objects, catalog and statistics.
-const DENIED_PREFIXES: &[&str] = &[
-    "fmgr_",
-    "binary_upgrade_",
-    "brin_",
-    "currtid",
-    "cursor_to_xml",
-    "database_to_xml",
-    "gin_",
-    "has_",
-    "inet_client_",
-    "inet_server_",
-    "lo_",
-    "pg_",
-    "query_to_xml",
-    "reg",
-    "row_security",
-    "schema_to_xml",
-    "table_to_xml",
-    "to_reg",
-    "ts_rewrite",
-    "ts_stat",
-    "txid_",
-    "xml",
-    "xpath",
-];
-
-/// The same by whole name.
-const DENIED: &[&str] = &[
-    "array_fill",
-    "getpgusername",
-    "makeaclitem",
-    "oidvectortypes",
-    "satisfies_hash_partition",
-    "col_description",
-    "current_schema",
-    "current_schemas",
-    "current_setting",
-    "format_type",
-    "loread",
-    "lowrite",
-    "obj_description",
-    "set_config",
-    "setseed",
-    "shobj_description",
-    "to_regclass",
-];
-
-/// Exceptions from the prefixes.
-const ALLOWED: &[&str] = &[
-    "pg_input_is_valid",
-    "pg_typeof",
-    "regexp_count",
-    "regexp_instr",
-    "regexp_like",
-    "regexp_match",
-    "regexp_matches",
-    "regexp_replace",
-    "regexp_split_to_array",
-    "regexp_split_to_table",
-    "regexp_substr",
-    "regr_avgx",
-    "regr_avgy",
-    "regr_count",
-    "regr_intercept",
-    "regr_r2",
-    "regr_slope",
-    "regr_sxx",
-    "regr_sxy",
-    "regr_syy",
-    "xmlserialize",
+/// Functions of other dialects, with what says the same in PostgreSQL.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("charindex", "`position(part in text)`"),
+    ("curdate", "`current_date`"),
+    ("date_format", "`to_char(x, 'YYYY-MM-DD')`"),
+    ("dateadd", "`x + interval '1 day'`"),
+    ("datediff", "a difference, `b - a`, or `extract(epoch from b - a)`"),
+    ("day", "`extract(day from x)`"),
+    ("from_unixtime", "`to_timestamp(x)`"),
+    ("getdate", "`now()`"),
+    ("group_concat", "`string_agg(x, ',')`"),
+    ("ifnull", "`coalesce(x, y)`"),
+    ("iif", "`case when … then … else … end`"),
+    ("instr", "`strpos(text, part)`"),
+    ("isnull", "`x is null`, or `coalesce(x, y)`"),
+    ("json_extract", "`x -> 'key'`, or `jsonb_path_query(x, '$.key')`"),
+    ("lcase", "`lower(x)`"),
+    ("len", "`length(x)`"),
+    ("listagg", "`string_agg(x, ',')`"),
+    ("median", "`percentile_cont(0.5) within group (order by x)`"),
+    ("month", "`extract(month from x)`"),
+    ("nvl", "`coalesce(x, y)`"),
+    ("rand", "`random()`"),
+    ("regexp_contains", "`x ~ 'pattern'`"),
+    ("safe_divide", "`x / nullif(y, 0)`"),
+    ("strftime", "`to_char(x, 'YYYY-MM-DD')`"),
+    ("timestampdiff", "a difference, `b - a`, or `extract(epoch from b - a)`"),
+    ("ucase", "`upper(x)`"),
+    ("unix_timestamp", "`extract(epoch from x)`"),
+    ("year", "`extract(year from x)`"),
 ];
 
 /// Grammar of XML whose parser cannot be interrupted.
@@ -100,13 +59,18 @@ pub fn judge(walk: &Walk, names: &Names<'_>) -> Result<Vec<String>, Refusal> {
         if DENIED_GRAMMAR.contains(&called.name.as_str()) {
             return Err(refuse(called));
         }
+        if names.is_governed(called) {
+            resolved.insert(format!("pg_catalog.{}", called.name));
+            continue;
+        }
         if words::is_grammar_function(&called.name) && called.schema.as_deref().is_none_or(|schema| schema == "pg_catalog") {
             resolved.insert(format!("pg_catalog.{}", called.name));
             continue;
         }
         let overloads = candidates(called, &reachable, names);
         if overloads.is_empty() {
-            if called.schema.is_none() && is_column(&called.name, walk, names) {
+            let grouping = GROUPING.contains(&called.name.as_str());
+            if called.schema.is_none() && (grouping || is_column(&called.name, walk, names)) {
                 continue;
             }
             return Err(refuse(called));
@@ -160,7 +124,16 @@ pub fn reachable_schemas(names: &Names<'_>) -> BTreeSet<String> {
     schemas
 }
 
-fn candidates<'a>(called: &Called, reachable: &BTreeSet<String>, names: &Names<'a>) -> Vec<&'a Function> {
+impl Names<'_> {
+    /// Whether the governed catalog answers this call.
+    fn is_governed(&self, called: &Called) -> bool {
+        let builtin = called.schema.as_deref().is_none_or(|schema| schema == "pg_catalog");
+        builtin && self.snapshot.governed.functions.contains(&called.name)
+    }
+}
+
+/// The overloads that a name could mean to a task.
+pub fn candidates<'a>(called: &Called, reachable: &BTreeSet<String>, names: &Names<'a>) -> Vec<&'a Function> {
     let overloads = names.snapshot.functions.get(&called.name).map_or(&[][..], Vec::as_slice);
     overloads
         .iter()
@@ -179,41 +152,54 @@ fn is_column(name: &str, walk: &Walk, names: &Names<'_>) -> bool {
         .any(|grant| grant.columns.contains_key(name))
 }
 
-fn is_allowed(name: &str, function: &Function, names: &Names<'_>) -> bool {
+/// Whether one overload is allowed to this task.
+pub fn is_allowed(name: &str, function: &Function, names: &Names<'_>) -> bool {
     let granted = &names.grants.functions;
-    if function.schema == "pg_catalog" {
-        return is_allowed_builtin(name, function.volatility);
+    let full = format!("{}.{name}", function.schema);
+    if granted.deny.iter().any(|pattern| classes::matches(pattern, &full)) {
+        return false;
     }
-    if granted.allow.contains(&format!("{}.{name}", function.schema)) {
+    if granted.allow.contains(&full) {
         return true;
+    }
+    if function.schema == "pg_catalog" {
+        let harmless = classes::refused_by(name).is_none();
+        return harmless
+            && match function.volatility {
+                Volatility::Immutable | Volatility::Stable => true,
+                Volatility::Volatile => classes::is_harmless_volatile(name),
+            };
     }
     let extension = function.extension.as_ref().is_some_and(|extension| granted.extensions.contains(extension));
     extension && function.volatility != Volatility::Volatile
 }
 
-fn is_allowed_builtin(name: &str, volatility: Volatility) -> bool {
-    if ALLOWED.contains(&name) {
-        return true;
-    }
-    if DENIED.contains(&name) || DENIED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-        return false;
-    }
-    match volatility {
-        Volatility::Immutable | Volatility::Stable => true,
-        Volatility::Volatile => HARMLESS_VOLATILE.contains(&name),
-    }
+/// The grammar's own `current_schema` cannot be governed: it would name a schema of ours.
+pub fn keyword_current_schema() -> Refusal {
+    Refusal::new(Code::FunctionNotAllowed, "`current_schema` without parentheses is not allowed").hint("write `current_schema()`")
 }
 
-fn refuse(called: &Called) -> Refusal {
+/// The refusal of a call: what is not there reads like what is not allowed, unless everybody knows that it is there.
+pub fn refuse(called: &Called) -> Refusal {
     let name = match &called.schema {
         Some(schema) => format!("{schema}.{}", called.name),
         None => called.name.clone(),
     };
-    let refusal = Refusal::new(Code::FunctionNotAllowed, format!("function `{name}` does not exist or is not allowed"));
-    let looks =
-        ["pg_get_", "pg_stat", "pg_table", "pg_relation", "pg_class", "has_", "current_schema", "col_desc", "obj_desc", "to_reg"];
-    if looks.iter().any(|prefix| called.name.starts_with(prefix)) {
-        return refusal.hint("the catalog is not shown; use the tool `describe`");
+    let builtin = called.schema.as_deref().is_none_or(|schema| schema == "pg_catalog");
+    match classes::refused_by(&called.name).filter(|_| builtin) {
+        Some(class) => {
+            let refusal = Refusal::new(Code::FunctionNotAllowed, format!("function `{name}` is not allowed: {}", class.why));
+            match class.instead {
+                Some(instead) => refusal.hint(instead),
+                None => refusal.hint("leave it out"),
+            }
+        }
+        None => {
+            let refusal = Refusal::new(Code::FunctionNotAllowed, format!("function `{name}` does not exist or is not allowed"));
+            match ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == called.name) {
+                Some((_, here)) => refusal.hint(format!("in PostgreSQL that is {here}")),
+                None => refusal.hint("built-in functions that only compute are allowed; rewrite the statement with those"),
+            }
+        }
     }
-    refusal.hint("built-in functions that only compute are allowed; rewrite the statement with those")
 }

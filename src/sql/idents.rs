@@ -13,7 +13,7 @@ use sqlparser::ast::{
 };
 
 use super::proof::Unproved;
-use super::read::not_understood;
+use super::read::Misread;
 use crate::model::refusal::{Code, Refusal};
 
 /// Names that a query itself introduces: CTEs and their columns.
@@ -197,7 +197,7 @@ pub fn whole_rows(function: &Function) -> impl Iterator<Item = &ObjectName> {
     })
 }
 
-type Hidden = ControlFlow<Box<Refusal>, Vec<&'static str>>;
+type Hidden = ControlFlow<Box<Misread>, Vec<&'static str>>;
 
 /// Functions that an expression calls without naming them, and operators and types that must not be named.
 pub fn hidden_functions(expr: &Expr) -> Hidden {
@@ -241,14 +241,16 @@ pub fn hidden_functions(expr: &Expr) -> Hidden {
         | Expr::Lambda(_)
         | Expr::MemberOf(_)
         | Expr::InUnnest { .. }
-        | Expr::RLike { .. } => return refuse(not_understood(Unproved("it has an expression that PostgreSQL does not know"))),
+        | Expr::RLike { .. } => {
+            return Hidden::Break(Box::new(Misread::Unproved(Unproved("it has an expression that PostgreSQL does not know"))));
+        }
         _ => Vec::new(),
     };
     Hidden::Continue(found)
 }
 
-/// Types of columns that FROM items declare: they are casts.
-pub fn check_column_types(factor: &TableFactor) -> ControlFlow<Box<Refusal>> {
+/// Types of columns that FROM items declare: they are casts, whose operand nobody wrote.
+pub fn check_column_types(factor: &TableFactor) -> ControlFlow<Box<Misread>> {
     let alias = match factor {
         TableFactor::Table { alias, .. }
         | TableFactor::Function { alias, .. }
@@ -260,7 +262,7 @@ pub fn check_column_types(factor: &TableFactor) -> ControlFlow<Box<Refusal>> {
         _ => None,
     };
     for kind in alias.iter().flat_map(|alias| &alias.columns).filter_map(|column| column.data_type.as_ref()) {
-        check_type(kind)?;
+        check_declared(kind)?;
     }
     if let TableFactor::JsonTable { columns, .. } = factor {
         check_json_columns(columns)?;
@@ -268,11 +270,11 @@ pub fn check_column_types(factor: &TableFactor) -> ControlFlow<Box<Refusal>> {
     ControlFlow::Continue(())
 }
 
-fn check_json_columns(columns: &[JsonTableColumn]) -> ControlFlow<Box<Refusal>> {
+fn check_json_columns(columns: &[JsonTableColumn]) -> ControlFlow<Box<Misread>> {
     for column in columns {
         match column {
             JsonTableColumn::Named(named) => {
-                check_type(&named.r#type)?;
+                check_declared(&named.r#type)?;
             }
             JsonTableColumn::Nested(nested) => check_json_columns(&nested.columns)?,
             JsonTableColumn::ForOrdinality(_) => {}
@@ -281,14 +283,26 @@ fn check_json_columns(columns: &[JsonTableColumn]) -> ControlFlow<Box<Refusal>> 
     ControlFlow::Continue(())
 }
 
+fn check_declared(data_type: &DataType) -> Hidden {
+    if data_type.to_string().to_ascii_lowercase().trim_start_matches("pg_catalog.").starts_with("reg") {
+        return refuse(looks_up_names());
+    }
+    check_type(data_type)
+}
+
+/// The refusal of a cast that would name what is not granted.
+pub fn looks_up_names() -> Refusal {
+    Refusal::new(Code::FunctionNotAllowed, "this cast to `regclass` or its kin looks up names that may not be granted")
+        .hint("cast a literal, for instance `'sales.orders'::regclass`, or use the tool `describe`")
+}
+
 fn refuse(refusal: Refusal) -> Hidden {
-    Hidden::Break(Box::new(refusal))
+    Hidden::Break(Box::new(Misread::Refused(refusal)))
 }
 
 /// Types that look names up in the catalog, and types of the application's schemas.
 fn check_type(data_type: &DataType) -> Hidden {
     match data_type {
-        DataType::Regclass => refuse(names_catalog()),
         DataType::Custom(name, _) => {
             let parts: Vec<String> = name
                 .0
@@ -297,7 +311,6 @@ fn check_type(data_type: &DataType) -> Hidden {
                 .map(|ident| super::words::fold(&ident.value, ident.quote_style.is_some()))
                 .collect();
             match parts.as_slice() {
-                [name] | [_, name] if name.starts_with("reg") => refuse(names_catalog()),
                 [name] | [_, name] if matches!(name.as_str(), "xml" | "aclitem") => {
                     refuse(Refusal::new(Code::FunctionNotAllowed, format!("the type `{name}` cannot be cast to")))
                 }
@@ -319,9 +332,4 @@ fn check_type(data_type: &DataType) -> Hidden {
         }
         _ => Hidden::Continue(Vec::new()),
     }
-}
-
-fn names_catalog() -> Refusal {
-    Refusal::new(Code::FunctionNotAllowed, "casts to `regclass` and its kin look into the catalog and are not allowed")
-        .hint("use the tool `describe`")
 }

@@ -1,6 +1,7 @@
 //! From text to one parse tree.
 //!
 //! Takes the agent's text, gives tokens and a query whose every character was consumed. Never accepts a second statement or another root.
+//! What the tokens alone forbid is refused here; what our parser cannot read is [`Misread::Unproved`], and PostgreSQL will judge it.
 
 use sqlparser::ast::{LimitClause, Query, SetExpr, Statement as Tree};
 use sqlparser::dialect::PostgreSqlDialect;
@@ -12,19 +13,33 @@ use super::words;
 use super::{MAX_CHAIN, MAX_DEPTH, MAX_SQL_BYTES};
 use crate::model::refusal::{Code, Refusal};
 
-/// Reads one query; nothing else passes.
-pub fn parse(sql: &str) -> Result<(Vec<Piece>, Box<Query>), Refusal> {
+/// Why a text has no tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Misread {
+    /// It must not run, whoever reads it.
+    Refused(Refusal),
+    /// Our parser, or a proof, gave up: that is not the agent's mistake.
+    Unproved(Unproved),
+}
+
+impl From<Refusal> for Misread {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// Cuts a text into proved tokens that have the shape of one query.
+pub fn lex(sql: &str) -> Result<Vec<Piece>, Refusal> {
     if sql.len() > MAX_SQL_BYTES {
         return Err(Refusal::new(Code::StatementTooLong, format!("the statement is longer than {MAX_SQL_BYTES} bytes"))
             .hint("pass long lists as a bind parameter, for instance `= any($1::int[])`"));
     }
     let pieces = proof::lex(sql).map_err(not_understood)?;
     check_shape(&pieces)?;
-    let query = parse_query(&pieces)?;
-    Ok((pieces, query))
+    Ok(pieces)
 }
 
-/// The refusal for text that could not be proved. (The path's place for plan mode: PostgreSQL will judge such text under the task role.)
+/// The refusal for text whose very tokens could not be proved.
 pub fn not_understood(why: Unproved) -> Refusal {
     Refusal::new(Code::StatementNotUnderstood, format!("the statement could not be read with certainty: {}", why.0))
         .hint("write it in plainer SQL: one SELECT, standard quoting, spaces around operators and names")
@@ -59,7 +74,8 @@ fn check_shape(pieces: &[Piece]) -> Result<(), Refusal> {
 fn not_a_query(word: &str) -> Refusal {
     let refusal = Refusal::new(Code::NotAQuery, "only a query (SELECT, WITH … SELECT, VALUES) is run here");
     match word {
-        "explain" => refusal.hint("plans count hidden rows and are not shown; use `describe` to see keys and types"),
+        "explain" => refusal
+            .hint("a plan counts hidden rows and is not shown; the tool `explain` says what a statement reads and why it may run"),
         "show" | "describe" | "desc" => refusal.hint("use the tool `describe`"),
         word if words::starts_other(word) => refusal.hint("nothing can be written, set or defined through this tool"),
         _ => refusal.hint("begin with SELECT, WITH or VALUES"),
@@ -96,7 +112,8 @@ fn semicolon_inside(pieces: &[Piece]) -> bool {
         .any(|token| *token != Token::SemiColon)
 }
 
-fn parse_query(pieces: &[Piece]) -> Result<Box<Query>, Refusal> {
+/// Parses proved tokens into one query; nothing else passes.
+pub fn parse(pieces: &[Piece]) -> Result<Box<Query>, Misread> {
     let dialect = PostgreSqlDialect {};
     let tokens = pieces.iter().map(|piece| piece.token.clone()).collect();
     let mut parser = Parser::new(&dialect)
@@ -107,24 +124,24 @@ fn parse_query(pieces: &[Piece]) -> Result<Box<Query>, Refusal> {
     let tree = parser.parse_statement().map_err(|error| refuse_parse(&error))?;
     while parser.consume_token(&Token::SemiColon) {}
     if parser.peek_token().token != Token::EOF {
-        return Err(not_understood(Unproved("it goes on after what looks like its end")));
+        return Err(Misread::Unproved(Unproved("it goes on after what looks like its end")));
     }
     match tree {
         Tree::Query(query) if is_query(&query.body) => Ok(query),
-        Tree::Query(_) => Err(not_a_query("insert")),
-        _ => Err(not_a_query("")),
+        Tree::Query(_) => Err(not_a_query("insert").into()),
+        _ => Err(not_a_query("").into()),
     }
 }
 
-fn refuse_parse(error: &ParserError) -> Refusal {
+fn refuse_parse(error: &ParserError) -> Misread {
     match error {
         ParserError::RecursionLimitExceeded => {
             Refusal::new(Code::StatementTooLong, format!("the statement is nested deeper than {MAX_DEPTH} levels"))
                 .hint("use WITH to flatten it")
+                .into()
         }
-        // The parser names tokens of the agent's own text and nothing else.
-        ParserError::TokenizerError(found) | ParserError::ParserError(found) => {
-            not_understood(Unproved("it is not SQL that we can parse")).hint(format!("the parser says: {found}"))
+        ParserError::TokenizerError(_) | ParserError::ParserError(_) => {
+            Misread::Unproved(Unproved("it is not SQL that our own parser reads"))
         }
     }
 }

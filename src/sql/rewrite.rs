@@ -1,18 +1,19 @@
 //! Pointing the schema names of a statement at a profile, inside the agent's own text.
 //!
 //! Takes text, tree and the places of schema names; gives the text to send and how to map places in it back.
-//! Never changes anything but schema tokens, and sends nothing whose tree differs from the agent's by more than these names.
+//! Never changes anything but schema tokens (and the schema inside a literal that is cast to `regclass`), and sends nothing whose tree differs from the agent's by more than these names.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Ident, Query, VisitMut, VisitorMut};
+use sqlparser::ast::{Ident, Query, Value, ValueWithSpan, VisitMut, VisitorMut};
 
-use super::Names;
 use super::proof::{Piece, Unproved};
-use super::read;
+use super::read::{self, Misread};
 use super::walk::Walk;
-use crate::model::refusal::Refusal;
+
+/// What stands instead of a token: by line and column of the token, the name or the literal's content that is sent.
+pub type Redirects = BTreeMap<(u64, u64), String>;
 
 /// Where the sent text differs from the agent's, in characters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,21 +47,35 @@ impl Edits {
 }
 
 /// Splices the profile's schemas into the text and proves the result.
-pub fn splice(pieces: &[Piece], tree: &Query, walk: &Walk, names: &Names<'_>) -> Result<(String, Edits), Refusal> {
-    if walk.schema_tokens.is_empty() {
-        return Ok((pieces.iter().map(|piece| piece.text.as_str()).collect(), Edits::default()));
+pub fn splice(pieces: &[Piece], tree: &Query, walk: &Walk) -> Result<(String, Edits), Misread> {
+    let (text, edits) = apply(pieces, &walk.redirects)?;
+    if walk.redirects.is_empty() {
+        return Ok((text, edits));
     }
-    let broken = || read::not_understood(Unproved("a schema name could not be redirected"));
+    let mut renamed = tree.clone();
+    let mut renamer = Renamer { redirects: &walk.redirects };
+    let _ = VisitMut::visit(&mut renamed, &mut renamer);
+    let reread = read::parse(&read::lex(&text)?)?;
+    if *reread == renamed { Ok((text, edits)) } else { Err(broken()) }
+}
+
+fn broken() -> Misread {
+    Misread::Unproved(Unproved("a schema name could not be redirected"))
+}
+
+/// Puts each redirect in the place of its token.
+pub fn apply(pieces: &[Piece], redirects: &Redirects) -> Result<(String, Edits), Misread> {
     let mut text = String::new();
-    let mut edits = Vec::with_capacity(walk.schema_tokens.len());
+    let mut edits = Vec::with_capacity(redirects.len());
     let mut chars = 0_usize;
     for piece in pieces {
         let start = piece.token.span.start;
-        let replacement = walk.schema_tokens.get(&(start.line, start.column)).and_then(|schema| names.schemas.get(schema));
-        let piece_text = match replacement {
-            Some(schema) if piece.text.starts_with('"') => format!("\"{schema}\""),
-            Some(schema) => schema.clone(),
-            None => piece.text.clone(),
+        let replacement = redirects.get(&(start.line, start.column));
+        let piece_text = match (replacement, piece.text.chars().next()) {
+            // Our names hold no quotes, and literals keep what the agent wrote around them.
+            (Some(target), Some(quote @ ('"' | '\''))) => format!("{quote}{target}{quote}"),
+            (Some(target), _) => target.clone(),
+            (None, _) => piece.text.clone(),
         };
         let sent = piece_text.chars().count();
         if replacement.is_some() {
@@ -69,33 +84,29 @@ pub fn splice(pieces: &[Piece], tree: &Query, walk: &Walk, names: &Names<'_>) ->
         chars = chars.saturating_add(sent);
         text.push_str(&piece_text);
     }
-    if edits.len() != walk.schema_tokens.len() {
-        return Err(broken());
-    }
-    let mut renamed = tree.clone();
-    let mut renamer = Renamer { tokens: &walk.schema_tokens, names };
-    if VisitMut::visit(&mut renamed, &mut renamer).is_break() {
-        return Err(broken());
-    }
-    let (_, reread) = read::parse(&text)?;
-    if *reread == renamed { Ok((text, Edits(edits))) } else { Err(broken()) }
+    if edits.len() == redirects.len() { Ok((text, Edits(edits))) } else { Err(broken()) }
 }
 
-struct Renamer<'a, 'n> {
-    tokens: &'a BTreeMap<(u64, u64), String>,
-    names: &'a Names<'n>,
+struct Renamer<'a> {
+    redirects: &'a Redirects,
 }
 
-impl VisitorMut for Renamer<'_, '_> {
+impl VisitorMut for Renamer<'_> {
     type Break = ();
 
     fn pre_visit_ident(&mut self, ident: &mut Ident) -> ControlFlow<()> {
         let start = ident.span.start;
-        if let Some(schema) = self.tokens.get(&(start.line, start.column)) {
-            match self.names.schemas.get(schema) {
-                Some(target) => ident.value.clone_from(target),
-                None => return ControlFlow::Break(()),
-            }
+        if let Some(target) = self.redirects.get(&(start.line, start.column)) {
+            ident.value.clone_from(target);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_value(&mut self, value: &mut ValueWithSpan) -> ControlFlow<()> {
+        let start = value.span.start;
+        if let (Some(target), Value::SingleQuotedString(text)) = (self.redirects.get(&(start.line, start.column)), &mut value.value)
+        {
+            text.clone_from(target);
         }
         ControlFlow::Continue(())
     }

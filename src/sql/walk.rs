@@ -14,9 +14,13 @@ use sqlparser::ast::{
 };
 
 use super::Names;
+use super::bounds;
+use super::catalog;
+use super::functions;
 use super::idents;
 use super::proof::Unproved;
-use super::read::not_understood;
+use super::read::Misread;
+use super::rewrite::Redirects;
 use super::words;
 use crate::model::names::RelationName;
 use crate::model::refusal::{Code, Refusal};
@@ -64,30 +68,42 @@ pub struct Walk {
     pub arrays_of_arrays: bool,
     /// Whether some SELECT has a WHERE.
     pub has_where: bool,
-    /// Schema tokens to redirect: line and column of each, with the schema's name.
-    pub schema_tokens: BTreeMap<(u64, u64), String>,
+    /// Relations of the governed catalog.
+    pub catalog: BTreeSet<RelationName>,
+    /// Whether a column is cast to `regclass` or its kin: a look-up of names by number.
+    pub looks_up_names: bool,
+    /// Whether a sub-select, a VALUES list or a function stands in FROM, or a CTE: columns that the agent makes up.
+    pub computes_rows: bool,
+    /// Schema tokens to redirect.
+    pub redirects: Redirects,
 }
 
 /// Walks a query.
-pub fn walk(query: &Query, names: &Names<'_>) -> Result<Walk, Refusal> {
+pub fn walk(query: &Query, names: &Names<'_>) -> Result<Walk, Misread> {
     let mut walker = Walker { names, walk: Walk::default(), scopes: Vec::new(), visible: HashMap::new(), seen: 0, explained: 0 };
-    if let ControlFlow::Break(refusal) = query.visit(&mut walker) {
-        return Err(*refusal);
+    if let ControlFlow::Break(misread) = query.visit(&mut walker) {
+        return Err(*misread);
     }
     if walker.seen != walker.explained {
-        return Err(not_understood(Unproved("it holds a name in a place that we do not know")));
+        return Err(Misread::Unproved(Unproved("it holds a name in a place that we do not know")));
     }
     let walk = walker.walk;
+    // What the governed catalog gave may be named; a number that the agent made up, or found in a row, may not.
+    if walk.looks_up_names && (walk.computes_rows || !walk.sources.is_empty()) {
+        return Err(idents::looks_up_names().into());
+    }
     let filtered =
         walk.sources.iter().any(|source| names.grants.relations.get(&source.relation).is_some_and(|grant| grant.rows.is_some()));
     if walk.arrays_of_arrays && filtered {
-        return Err(Refusal::new(
-            Code::FunctionNotAllowed,
-            "an `ARRAY[…]` that may hold arrays is not allowed to a task with row limits",
-        )
-        .hint("cast each element, for instance `ARRAY[a::text, b::text]`, or use `array_agg`"));
+        return Err(arrays_below_filters().into());
     }
     Ok(walk)
+}
+
+/// The refusal of an array constructor that could raise on rows that a filter hides.
+pub fn arrays_below_filters() -> Refusal {
+    Refusal::new(Code::FunctionNotAllowed, "an `ARRAY[…]` that may hold arrays is not allowed to a task with row limits")
+        .hint("cast each element, for instance `ARRAY[a::text, b::text]`, or use `array_agg`")
 }
 
 struct Scope {
@@ -105,14 +121,15 @@ struct Walker<'a, 'n> {
     explained: usize,
 }
 
-type Step = ControlFlow<Box<Refusal>>;
+type Step = ControlFlow<Box<Misread>>;
 
 fn refuse(refusal: Refusal) -> Step {
-    ControlFlow::Break(Box::new(refusal))
+    ControlFlow::Break(Box::new(Misread::Refused(refusal)))
 }
 
+/// What we do not know: PostgreSQL will judge it.
 fn odd(why: &'static str) -> Step {
-    refuse(not_understood(Unproved(why)))
+    ControlFlow::Break(Box::new(Misread::Unproved(Unproved(why))))
 }
 
 /// The folded parts of a name, or nothing if a part is computed.
@@ -131,7 +148,7 @@ fn fold(ident: &Ident) -> String {
 }
 
 impl Visitor for Walker<'_, '_> {
-    type Break = Box<Refusal>;
+    type Break = Box<Misread>;
 
     fn pre_visit_ident(&mut self, ident: &Ident) -> Step {
         self.seen = self.seen.saturating_add(1);
@@ -164,6 +181,7 @@ impl Visitor for Walker<'_, '_> {
                 let visible = ctes.iter().chain(own.iter().take(seen)).cloned().collect();
                 self.visible.insert(std::ptr::from_ref(&*cte.query), visible);
             }
+            self.walk.computes_rows = true;
             self.walk.others.extend(own.iter().cloned());
             ctes.extend(own);
         }
@@ -223,6 +241,7 @@ impl Visitor for Walker<'_, '_> {
         if let Some(alias) = idents::aliases(factor) {
             self.walk.others.insert(fold(alias));
         }
+        self.walk.computes_rows |= !matches!(factor, TableFactor::Table { args: None, .. } | TableFactor::NestedJoin { .. });
         match factor {
             TableFactor::Table { name, alias, args: None, sample, .. } => {
                 if sample.is_some() {
@@ -254,9 +273,8 @@ impl Visitor for Walker<'_, '_> {
         self.explained = self.explained.saturating_add(idents::of_expr(expr));
         match expr {
             Expr::Identifier(ident) => {
-                // The grammar calls this one without parentheses.
                 if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("current_schema") {
-                    self.grammar_function("current_schema")?;
+                    return refuse(functions::keyword_current_schema());
                 }
                 self.walk.bare.insert(fold(ident));
             }
@@ -270,10 +288,23 @@ impl Visitor for Walker<'_, '_> {
                     }
                 }
             }
+            Expr::Cast { expr, data_type, .. } => {
+                if let Some(look_up) = catalog::look_up(expr, data_type) {
+                    self.looked_up(&look_up)?;
+                }
+            }
+            Expr::TypedString(typed) => {
+                if let Some(look_up) = catalog::look_up_typed(&typed.value, &typed.data_type) {
+                    self.looked_up(&look_up)?;
+                }
+            }
             Expr::Array(array) => self.walk.arrays_of_arrays |= array.elem.iter().any(|element| !resolve::is_scalar(element)),
             Expr::Function(function) => {
                 for name in idents::whole_rows(function) {
                     self.star_of(name)?;
+                }
+                if let Some(refusal) = bounds::too_large(function) {
+                    return refuse(refusal);
                 }
                 return self.called(&function.name);
             }

@@ -9,13 +9,17 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::model::call::{Call, DescribeAsk, ExportAsk, ExportFormat, StatementAsk};
+use crate::model::call::{Call, DescribeAsk, ExplainAsk, ExplainOf, ExportAsk, ExportFormat, StatementAsk};
 use crate::model::names::DatabaseName;
 use crate::model::refusal::{Code, Refusal};
 
 /// The declarations, embedded.
-const DECLARED: &[&str] =
-    &[include_str!("../../tools/query.toml"), include_str!("../../tools/describe.toml"), include_str!("../../tools/export.toml")];
+const DECLARED: &[&str] = &[
+    include_str!("../../tools/query.toml"),
+    include_str!("../../tools/describe.toml"),
+    include_str!("../../tools/export.toml"),
+    include_str!("../../tools/explain.toml"),
+];
 
 /// One declaration.
 #[derive(Debug, Deserialize)]
@@ -134,6 +138,8 @@ struct StatementArguments {
     database: Option<DatabaseName>,
     #[serde(default)]
     format: Option<ExportFormat>,
+    #[serde(default)]
+    plan: Option<bool>,
 }
 
 /// Arguments of `describe`.
@@ -152,13 +158,22 @@ struct DescribeArguments {
 pub fn call(name: &str, arguments: Option<JsonObject>) -> Option<Result<Call, Refusal>> {
     let arguments = Value::Object(arguments.unwrap_or_default());
     match name {
-        "query" => Some(statement(arguments).and_then(|(ask, format)| match format {
-            None => Ok(Call::Query(ask)),
-            Some(_) => Err(invalid("`query` takes no `format`").hint("use the tool `export` for files")),
+        "query" => Some(statement(arguments).and_then(|asked| match asked {
+            (ask, None, None) => Ok(Call::Query(ask)),
+            (_, Some(_), _) => Err(invalid("`query` takes no `format`").hint("use the tool `export` for files")),
+            (_, None, Some(_)) => Err(invalid("`query` takes no `plan`").hint("use the tool `explain`")),
         })),
-        "export" => Some(statement(arguments).and_then(|(statement, format)| match format {
-            Some(format) => Ok(Call::Export(ExportAsk { statement, format })),
-            None => Err(invalid("`format` is missing").hint("give `csv` or `jsonl`")),
+        "export" => Some(statement(arguments).and_then(|asked| match asked {
+            (statement, Some(format), None) => Ok(Call::Export(ExportAsk { statement, format })),
+            (_, None, _) => Err(invalid("`format` is missing").hint("give `csv` or `jsonl`")),
+            (_, Some(_), Some(_)) => Err(invalid("`export` takes no `plan`").hint("use the tool `explain`")),
+        })),
+        "explain" => Some(statement(arguments).and_then(|asked| match asked {
+            (statement, None, plan) => {
+                let of = if plan == Some(true) { ExplainOf::Plan } else { ExplainOf::Reading };
+                Ok(Call::Explain(ExplainAsk { statement, of }))
+            }
+            (_, Some(_), _) => Err(invalid("`explain` takes no `format`").hint("use the tool `export` for files")),
         })),
         "describe" => Some(read::<DescribeArguments>(arguments).map(|arguments| {
             Call::Describe(DescribeAsk {
@@ -184,7 +199,7 @@ fn invalid(message: &str) -> Refusal {
     Refusal::new(Code::ArgumentInvalid, message)
 }
 
-fn statement(arguments: Value) -> Result<(StatementAsk, Option<ExportFormat>), Refusal> {
+fn statement(arguments: Value) -> Result<(StatementAsk, Option<ExportFormat>, Option<bool>), Refusal> {
     let arguments: StatementArguments = read(arguments)?;
     if arguments.max_rows == Some(0) {
         return Err(invalid("`max_rows` must be at least 1"));
@@ -194,7 +209,7 @@ fn statement(arguments: Value) -> Result<(StatementAsk, Option<ExportFormat>), R
     }
     let params = arguments.params.unwrap_or_default().into_iter().map(param).collect::<Result<Vec<_>, _>>()?;
     let ask = StatementAsk { sql: arguments.sql, params, max_rows: arguments.max_rows, database: arguments.database };
-    Ok((ask, arguments.format))
+    Ok((ask, arguments.format, arguments.plan))
 }
 
 /// A bind parameter as text.

@@ -1,7 +1,7 @@
 //! Tasks, roles and processes: what is made when, what ends when, and that nothing stays.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::io::BufRead;
+use std::process::Command;
 
 use pgteller::clock::Clock;
 use pgteller::database::role::scram_verifier;
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::{code, rows};
 use crate::support::database::{cluster, connect};
+use crate::support::process::Process;
 use crate::support::server::Configured;
 use crate::support::{Served, TestDatabase};
 
@@ -136,72 +137,6 @@ async fn a_migration_shows_in_the_next_statement_and_a_new_column_only_if_policy
     assert_eq!(rows(&served.query("select extra from note where id = 1").await), &vec![json!(["x"])]);
     assert_eq!(database.task_roles().await, 1);
     served.stop().await;
-}
-
-/// The real binary on stdio.
-struct Process {
-    child: Child,
-    reader: BufReader<std::process::ChildStdout>,
-    directory: std::sync::Arc<tempfile::TempDir>,
-}
-
-impl Process {
-    fn start(configured: &Configured<'_>) -> Self {
-        Self::spawn(configured, Command::new(env!("CARGO_BIN_EXE_pgteller")))
-    }
-
-    /// One that cannot make any file larger than this many KiB: to it, the disk is full.
-    fn with_a_full_disk(configured: &Configured<'_>, kib: usize) -> Self {
-        let mut shell = Command::new("bash");
-        shell.args(["-c", &format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_pgteller")]);
-        Self::spawn(configured, shell)
-    }
-
-    fn spawn(configured: &Configured<'_>, command: Command) -> Self {
-        let directory = std::sync::Arc::new(tempfile::tempdir().unwrap());
-        let config = configured.write(directory.path());
-        Self::spawn_in(directory, &config, command)
-    }
-
-    fn spawn_in(directory: std::sync::Arc<tempfile::TempDir>, config: &std::path::Path, mut command: Command) -> Self {
-        let mut child = command
-            .args(["serve", "--stdio", "--config"])
-            .arg(config)
-            .env("PGTELLER_LOG", "error")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let reader = BufReader::new(child.stdout.take().unwrap());
-        let mut process = Self { child, reader, directory };
-        let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "0"}}});
-        assert_eq!(process.ask(&hello)["result"]["protocolVersion"], "2025-06-18");
-        process.tell(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
-        process
-    }
-
-    fn tell(&mut self, message: &Value) {
-        writeln!(self.child.stdin.as_mut().unwrap(), "{message}").unwrap();
-    }
-
-    fn ask(&mut self, message: &Value) -> Value {
-        self.tell(message);
-        let mut line = String::new();
-        self.reader.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap_or_else(|_| panic!("no answer to {message}: {line}"))
-    }
-
-    fn query(&mut self, sql: &str) -> Value {
-        let message =
-            json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "query", "arguments": {"sql": sql}}});
-        self.ask(&message)["result"]["structuredContent"].clone()
-    }
-
-    /// Closes stdin and waits for a clean end.
-    fn finish(mut self) {
-        drop(self.child.stdin.take());
-        assert!(self.child.wait().unwrap().success());
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,13 +10,18 @@
 )]
 
 mod analysis;
+mod benign;
+mod containment;
 mod decisions;
 mod encryption;
 mod first;
+mod hygiene;
 mod identity;
 mod life;
 mod masks;
+mod policies;
 mod preflight;
+mod redteam;
 mod refusals;
 mod snapshots;
 mod support;

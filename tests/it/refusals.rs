@@ -11,6 +11,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("query", r#"{"sql": "select id from note"}"#),
     ("describe", r#"{}"#),
     ("export", r#"{"sql": "select id from note", "format": "csv"}"#),
+    ("explain", r#"{"sql": "select id from note"}"#),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,11 +75,20 @@ async fn every_tool_refuses_everybody_who_may_not() {
 
 #[test]
 fn tool_declarations_are_what_clients_can_read() {
-    for name in ["query", "describe", "export"] {
+    for name in ["query", "describe", "export", "explain"] {
         let text = read(&format!("tools/{name}.toml"));
         let tool: toml::Value = toml::from_str(&text).unwrap();
         let description = tool["description"].as_str().unwrap();
         assert!(description.len() <= 700, "{name}: {} characters", description.len());
+    }
+}
+
+#[test]
+fn every_class_of_refused_functions_is_documented() {
+    let document = read("docs/policy.md");
+    for class in pgteller::sql::functions::classes::all() {
+        assert!(document.contains(&format!("| `{}` |", class.name)), "docs/policy.md does not name the class `{}`", class.name);
+        assert!(document.contains(class.why.trim_start_matches("it ")), "docs/policy.md does not say why: {}", class.why);
     }
 }
 

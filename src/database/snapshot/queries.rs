@@ -2,10 +2,10 @@
 //!
 //! Each takes at most the view owner's name and gives plain rows, ordered, so that equal schemas give equal snapshots.
 
-/// Relations that the view owner can select from, at least in part. `definition` covers what an application view reads.
+/// Relations that the view owner can select from, at least in part.
 pub const RELATIONS: &str = "
 SELECT c.oid, n.nspname::text, c.relname::text, c.relkind, c.relispartition, obj_description(c.oid, 'pg_class'),
-       CASE WHEN c.relkind IN ('v', 'm') THEN (SELECT md5(string_agg(r.ev_action::text, '' ORDER BY r.rulename)) FROM pg_rewrite r WHERE r.ev_class = c.oid) END
+       (SELECT x.owner FROM pgteller_api.rls_table x WHERE x.relation = c.oid AND x.owner = c.relowner AND c.relrowsecurity AND c.relkind IN ('r', 'p'))
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f') AND c.relpersistence <> 't'
   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND n.nspname !~ '^pgteller_'
@@ -72,6 +72,29 @@ JOIN pg_class v ON v.oid = r.ev_class JOIN pg_namespace vn ON vn.oid = v.relname
 WHERE d.refobjid <> r.ev_class AND vn.nspname !~ '^pgteller_' AND vn.nspname !~ '^pg_' AND vn.nspname <> 'information_schema'
 ORDER BY 1, 2";
 
+/// Definitions of application views, by OID.
+pub const DEFINITIONS: &str = "
+SELECT r.ev_class, md5(string_agg(r.ev_action::text, '' ORDER BY r.rulename))
+FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('v', 'm') AND n.nspname !~ '^pgteller_' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+GROUP BY 1 ORDER BY 1";
+
+/// Views of the governed catalog.
+pub const GOVERNED_RELATIONS: &str = "
+SELECT c.oid, n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'v' AND n.nspname::text = ANY ($1) AND c.relname !~ '^_' ORDER BY 1";
+
+/// Functions of the governed catalog that stand before a built-in one.
+pub const GOVERNED_FUNCTIONS: &str = "
+SELECT DISTINCT p.proname::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname::text = $1 AND EXISTS (SELECT FROM pg_proc b WHERE b.pronamespace = 'pg_catalog'::regnamespace AND b.proname = p.proname) ORDER BY 1";
+
+/// What the governed catalog's views read. (From their rules: `pg_depend` does not record what PostgreSQL itself brings.)
+pub const GOVERNED_BELOW: &str = r"
+SELECT DISTINCT m.found[1]::oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_rewrite r ON r.ev_class = c.oid,
+  LATERAL regexp_matches(r.ev_action::text, ':relid (\d+)', 'g') m(found)
+WHERE c.relkind = 'v' AND n.nspname::text = ANY ($1) ORDER BY 1";
+
 /// Indexes with every column that their keys, INCLUDE lists, expressions and predicates touch.
 pub const INDEXES: &str = "
 SELECT x.indrelid, i.relname::text,
@@ -117,4 +140,5 @@ SELECT concat_ws('/',
   (SELECT concat(count(*), ':', sum(e.xmin::text::bigint)) FROM pg_enum e),
   (SELECT concat(count(*), ':', sum(r.xmin::text::bigint)) FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class WHERE c.relnamespace IN (SELECT oid FROM mine)),
   (SELECT concat(count(*), ':', sum(x.xmin::text::bigint)) FROM pg_index x WHERE x.indrelid >= 16384),
+  (SELECT concat(count(*), ':', sum(t.xmin::text::bigint)) FROM pgteller_api.rls_table t),
   (SELECT concat(count(*), ':', sum(n.xmin::text::bigint)) FROM pg_namespace n WHERE n.oid IN (SELECT oid FROM mine)))";

@@ -10,13 +10,15 @@ use postgres_protocol::message::frontend;
 use fallible_iterator::FallibleIterator;
 
 use super::frames::server_error;
+use super::witness::{Lock, Witness};
 use super::{Field, Health, ServerError, Wire, WireError};
 
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
-const SETTINGS: &str = "SELECT pg_catalog.set_config('search_path', $1, true), pg_catalog.set_config('statement_timeout', $2, true), \
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
+pub(super) const SETTINGS: &str = "SELECT pg_catalog.set_config('search_path', $1, true), pg_catalog.set_config('statement_timeout', $2, true), \
      pg_catalog.set_config('lock_timeout', $3, true)";
-const ROLLBACK: &str = "ROLLBACK";
-const TEXT_OID: u32 = 25;
+const TIMEOUT: &str = "SELECT pg_catalog.set_config('statement_timeout', $1, true)";
+pub(super) const ROLLBACK: &str = "ROLLBACK";
+pub(super) const TEXT_OID: u32 = 25;
 
 /// A statement that may run, and the settings it runs under.
 #[derive(Debug)]
@@ -31,6 +33,21 @@ pub struct Job<'a> {
     pub params: &'a [Option<String>],
     /// Most rows that are wanted; one more is asked for, to know whether there are more.
     pub max_rows: u64,
+    /// How the command tag must begin.
+    pub tag: &'static str,
+    /// What is asked in its transaction.
+    pub witness: Witness,
+}
+
+impl Job<'_> {
+    pub(super) fn settings(&self) -> [Option<String>; 3] {
+        let timeout = self.timeout_ms.to_string();
+        [Some(self.search_path.to_owned()), Some(timeout.clone()), Some(timeout)]
+    }
+
+    pub(super) fn most(&self) -> i32 {
+        i32::try_from(self.max_rows.saturating_add(1)).unwrap_or(i32::MAX)
+    }
 }
 
 /// Who takes the rows.
@@ -59,11 +76,16 @@ pub enum SinkStop {
 pub struct Ended {
     /// Whether the server had more rows than wanted.
     pub more: bool,
+    /// What it locked, if that was asked.
+    pub locks: Option<Vec<Lock>>,
 }
 
 impl Wire {
     /// Runs one statement. On any error but a clean refusal by the server the session is spent.
     pub async fn run(&mut self, job: &Job<'_>, sink: &mut dyn RowSink) -> Result<Ended, WireError> {
+        if !job.witness.definitions.is_empty() {
+            return self.run_witnessed(job, sink).await;
+        }
         if self.health != Health::Clean {
             return Err(WireError::Protocol("the session is spent"));
         }
@@ -87,24 +109,32 @@ impl Wire {
     }
 
     fn put_together(&mut self, job: &Job<'_>) -> Result<(), WireError> {
-        let timeout = job.timeout_ms.to_string();
-        let settings = [Some(job.search_path.to_owned()), Some(timeout.clone()), Some(timeout)];
-        let most = i32::try_from(job.max_rows.saturating_add(1)).unwrap_or(i32::MAX);
         self.put(BEGIN, &[], &[], 0)?;
-        self.put(SETTINGS, &[TEXT_OID, TEXT_OID, TEXT_OID], &settings, 0)?;
-        self.put(job.sql, &[], job.params, most)?;
+        self.put(SETTINGS, &[TEXT_OID; 3], &job.settings(), 0)?;
+        self.put(job.sql, &[], job.params, job.most())?;
+        self.ask_locks(&job.witness)?;
         self.put(ROLLBACK, &[], &[], 0)?;
         frontend::sync(&mut self.outgoing);
         Ok(())
     }
 
     /// Parse, Bind, Describe and Execute, all unnamed, all text.
-    fn put(&mut self, sql: &str, types: &[u32], params: &[Option<String>], most: i32) -> Result<(), WireError> {
+    pub(super) fn put(&mut self, sql: &str, types: &[u32], params: &[Option<String>], most: i32) -> Result<(), WireError> {
+        frontend::parse("", sql, types.iter().copied(), &mut self.outgoing).map_err(WireError::Io)?;
+        self.put_bound("", params, most)
+    }
+
+    /// The statement's timeout, once policy has said how long it may run.
+    pub(super) fn put_timeout(&mut self, job: &Job<'_>) -> Result<(), WireError> {
+        self.put(TIMEOUT, &[TEXT_OID], &[Some(job.timeout_ms.to_string())], 0)
+    }
+
+    /// Bind, Describe and Execute of a parsed statement.
+    pub(super) fn put_bound(&mut self, statement: &str, params: &[Option<String>], most: i32) -> Result<(), WireError> {
         let buffer = &mut self.outgoing;
-        frontend::parse("", sql, types.iter().copied(), buffer).map_err(WireError::Io)?;
         let bound = frontend::bind(
             "",
-            "",
+            statement,
             [],
             params,
             |param, buffer| {
@@ -127,21 +157,32 @@ impl Wire {
     }
 
     async fn read_answers(&mut self, job: &Job<'_>, sink: &mut dyn RowSink) -> Result<Ended, WireError> {
+        self.read_opening().await?;
+        self.expect_started().await?;
+        let more = self.read_rows(job, sink).await?;
+        let locks = self.hear_locks(&job.witness).await?;
+        self.expect_started().await?;
+        self.expect_tag(ROLLBACK).await?;
+        Ok(Ended { more, locks })
+    }
+
+    /// BEGIN and the settings of this call, confirmed.
+    pub(super) async fn read_opening(&mut self) -> Result<(), WireError> {
         self.expect_started().await?;
         self.expect_tag("BEGIN").await?;
         self.expect_started().await?;
-        match self.receive().await? {
-            Message::DataRow(_) => self.expect_tag("SELECT 1").await?,
-            other => return Err(unexpected(other)),
-        }
-        self.expect_started().await?;
-        let ended = self.read_rows(job, sink).await?;
-        self.expect_started().await?;
-        self.expect_tag(ROLLBACK).await?;
-        Ok(ended)
+        self.expect_settings().await
     }
 
-    async fn read_rows(&mut self, job: &Job<'_>, sink: &mut dyn RowSink) -> Result<Ended, WireError> {
+    pub(super) async fn expect_settings(&mut self) -> Result<(), WireError> {
+        match self.receive().await? {
+            Message::DataRow(_) => self.expect_tag("SELECT 1").await,
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Hands the rows over; says whether there were more than wanted.
+    pub(super) async fn read_rows(&mut self, job: &Job<'_>, sink: &mut dyn RowSink) -> Result<bool, WireError> {
         match self.receive().await? {
             Message::RowDescription(body) => sink.columns(fields(&body)?).map_err(WireError::Stopped)?,
             Message::NoData => {}
@@ -156,13 +197,13 @@ impl Wire {
                         deliver(&body, sink)?;
                     }
                 }
-                Message::PortalSuspended => return Ok(Ended { more: true }),
+                Message::PortalSuspended => return Ok(true),
                 Message::CommandComplete(body) => {
                     let tag = body.tag().map_err(WireError::Io)?;
-                    if !tag.starts_with("SELECT ") {
-                        return Err(WireError::Protocol("the statement was no SELECT"));
+                    if !tag.starts_with(job.tag) {
+                        return Err(WireError::Protocol("the statement was another command than was sent"));
                     }
-                    return Ok(Ended { more: rows > job.max_rows });
+                    return Ok(rows > job.max_rows);
                 }
                 other => return Err(unexpected(other)),
             }
@@ -170,7 +211,7 @@ impl Wire {
     }
 
     /// ParseComplete and BindComplete.
-    async fn expect_started(&mut self) -> Result<(), WireError> {
+    pub(super) async fn expect_started(&mut self) -> Result<(), WireError> {
         match self.receive().await? {
             Message::ParseComplete => {}
             other => return Err(unexpected(other)),
@@ -181,7 +222,7 @@ impl Wire {
         }
     }
 
-    async fn expect_tag(&mut self, expected: &'static str) -> Result<(), WireError> {
+    pub(super) async fn expect_tag(&mut self, expected: &'static str) -> Result<(), WireError> {
         match self.receive().await? {
             Message::CommandComplete(body) if body.tag().map_err(WireError::Io)? == expected => Ok(()),
             Message::CommandComplete(_) => Err(WireError::Protocol("a command tag is not the one of our own command")),
@@ -189,7 +230,7 @@ impl Wire {
         }
     }
 
-    async fn expect_ready(&mut self, status: u8) -> Result<(), WireError> {
+    pub(super) async fn expect_ready(&mut self, status: u8) -> Result<(), WireError> {
         match self.receive().await? {
             Message::ReadyForQuery(body) if body.status() == status => Ok(()),
             Message::ReadyForQuery(_) => Err(WireError::Protocol("the session is not where it should be")),
@@ -198,7 +239,7 @@ impl Wire {
     }
 
     /// After an error the server skipped our ROLLBACK: one more, and the session must be idle.
-    async fn recover(&mut self) -> Result<(), WireError> {
+    pub(super) async fn recover(&mut self) -> Result<(), WireError> {
         let status = match self.receive().await? {
             Message::ReadyForQuery(body) => body.status(),
             other => return Err(unexpected(other)),
@@ -218,7 +259,7 @@ impl Wire {
     }
 }
 
-fn unexpected(message: Message) -> WireError {
+pub(super) fn unexpected(message: Message) -> WireError {
     match message {
         Message::ErrorResponse(body) => WireError::Server(Box::new(server_error(body.fields()))),
         Message::CopyInResponse(_) | Message::CopyOutResponse(_) => WireError::Protocol("the statement wants to copy"),
@@ -275,6 +316,8 @@ impl Wire {
             sql: "SELECT pg_catalog.pg_backend_pid()",
             params: &[],
             max_rows: 1,
+            tag: super::QUERY_TAG,
+            witness: Witness::default(),
         };
         let mut cell = OneCell(None);
         self.run(&job, &mut cell).await?;

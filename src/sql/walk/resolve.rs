@@ -4,10 +4,14 @@
 
 use sqlparser::ast::{DataType, Expr, Ident, ObjectName, ObjectNamePart, SetExpr, TableFactor, TableWithJoins};
 
+use sqlparser::tokenizer::Location;
+
+use super::super::catalog::{self, LookUp};
 use super::super::{Names, idents};
 use super::{Called, Source, Step, Walker, fold, odd, parts, refuse};
 use crate::model::names::RelationName;
 use crate::model::refusal::{Code, Refusal};
+use crate::model::snapshot::CATALOG;
 
 impl Walker<'_, '_> {
     pub(super) fn check_body(&mut self, body: &SetExpr) -> Step {
@@ -50,10 +54,17 @@ impl Walker<'_, '_> {
                 self.walk.others.insert(alias);
                 return Step::Continue(());
             }
+            [relation] if self.names.snapshot.governed.schema_of("pg_catalog", relation).is_some() => {
+                return self.catalog_source("pg_catalog", relation, alias);
+            }
             [relation] => match self.unqualified(relation) {
                 Ok(relation) => relation,
                 Err(refusal) => return refuse(refusal),
             },
+            [schema, relation] if self.names.snapshot.governed.schema_of(schema, relation).is_some() => {
+                self.redirect_catalog(name.0.first(), schema, relation);
+                return self.catalog_source(schema, relation, alias);
+            }
             [schema, relation] => {
                 let relation = RelationName::new(schema, relation);
                 if !self.names.grants.relations.contains_key(&relation) {
@@ -84,6 +95,22 @@ impl Walker<'_, '_> {
             .ok_or_else(|| not_granted(name, None, self.names))
     }
 
+    /// A relation of the governed catalog in FROM: to the name rule its alias is known, and no relation of the application's.
+    fn catalog_source(&mut self, schema: &str, relation: &str, alias: Option<&sqlparser::ast::TableAlias>) -> Step {
+        let alias = alias.map_or_else(|| relation.to_owned(), |alias| fold(&alias.name));
+        self.walk.others.insert(alias);
+        self.walk.catalog.insert(RelationName::new(schema, relation));
+        Step::Continue(())
+    }
+
+    fn redirect_catalog(&mut self, part: Option<&ObjectNamePart>, schema: &str, relation: &str) {
+        if let (Some(ObjectNamePart::Identifier(ident)), Some(target)) =
+            (part, self.names.snapshot.governed.schema_of(schema, relation))
+        {
+            self.redirect_token(ident.span.start, target);
+        }
+    }
+
     fn redirect(&mut self, part: Option<&ObjectNamePart>, schema: &str) {
         if let Some(ObjectNamePart::Identifier(ident)) = part {
             self.redirect_ident(ident, schema);
@@ -91,8 +118,55 @@ impl Walker<'_, '_> {
     }
 
     fn redirect_ident(&mut self, ident: &Ident, schema: &str) {
-        let start = ident.span.start;
-        self.walk.schema_tokens.insert((start.line, start.column), schema.to_owned());
+        if let Some(target) = self.names.schemas.get(schema) {
+            self.redirect_token(ident.span.start, target);
+        }
+    }
+
+    fn redirect_token(&mut self, start: Location, target: &str) {
+        self.walk.redirects.insert((start.line, start.column), target.to_owned());
+    }
+
+    /// A cast that looks up names: of relations that FROM could name too, or of numbers that the governed catalog gave.
+    pub(super) fn looked_up(&mut self, look_up: &LookUp<'_>) -> Step {
+        match look_up {
+            LookUp::Harmless => Step::Continue(()),
+            LookUp::ByNumber => {
+                self.walk.looks_up_names = true;
+                Step::Continue(())
+            }
+            LookUp::Forbidden => refuse(idents::looks_up_names()),
+            LookUp::Relation(literal, text) => {
+                let Some(parts) = catalog::name_in_literal(text) else { return refuse(idents::looks_up_names()) };
+                let known = match parts.as_slice() {
+                    // Which catalog a comment or dependency belongs to: PostgreSQL's own number, wherever the name would lead a task.
+                    [relation] if self.names.snapshot.catalog_relations.contains(relation) => {
+                        self.redirect_token(literal.span.start, &format!("pg_catalog.{relation}"));
+                        return Step::Continue(());
+                    }
+                    [schema, relation] if schema == "pg_catalog" && self.names.snapshot.catalog_relations.contains(relation) => {
+                        return Step::Continue(());
+                    }
+                    [relation] => self.unqualified(relation),
+                    [schema, relation] => {
+                        let named = RelationName::new(schema, relation);
+                        let granted = self.names.grants.relations.contains_key(&named);
+                        granted.then_some(named).ok_or_else(|| not_granted(text, Some(schema), self.names))
+                    }
+                    _ => return refuse(idents::looks_up_names()),
+                };
+                let relation = match known {
+                    Ok(relation) => relation,
+                    Err(refusal) => return refuse(refusal),
+                };
+                if let (2, Some(target), Some((_, name))) =
+                    (parts.len(), self.names.schemas.get(&relation.schema), text.split_once('.'))
+                {
+                    self.redirect_token(literal.span.start, &format!("{target}.{name}"));
+                }
+                Step::Continue(())
+            }
+        }
     }
 
     pub(super) fn reference(&mut self, idents: &[Ident]) -> Step {
@@ -108,8 +182,11 @@ impl Walker<'_, '_> {
                 Step::Continue(())
             }
             [schema, relation, column] => {
-                if let Some(ident) = idents.first().filter(|_| self.names.schemas.contains_key(schema)) {
+                if let Some(ident) = idents.first() {
                     self.redirect_ident(ident, schema);
+                    if let Some(target) = self.names.snapshot.governed.schema_of(schema, relation) {
+                        self.redirect_token(ident.span.start, target);
+                    }
                 }
                 self.dotted(Some(relation), column);
                 self.walk.qualified.entry(relation.clone()).or_default().insert(column.clone());
@@ -132,9 +209,8 @@ impl Walker<'_, '_> {
                 self.walk.starred.insert(alias.clone());
             }
             [schema, relation] => {
-                if self.names.schemas.contains_key(schema) {
-                    self.redirect(name.0.first(), schema);
-                }
+                self.redirect(name.0.first(), schema);
+                self.redirect_catalog(name.0.first(), schema, relation);
                 self.walk.starred.insert(relation.clone());
             }
             _ => return odd("a `*` has more than two qualifiers"),
@@ -174,6 +250,12 @@ impl Walker<'_, '_> {
             (Some(name), schema, None) => Called { schema, name },
             _ => return odd("a function's name has more than two parts"),
         };
+        let governed = self.names.snapshot.governed.functions.contains(&called.name);
+        if let (true, Some("pg_catalog"), Some(ObjectNamePart::Identifier(ident))) =
+            (governed, called.schema.as_deref(), name.0.first())
+        {
+            self.redirect_token(ident.span.start, CATALOG);
+        }
         self.walk.functions.insert(called);
         Step::Continue(())
     }

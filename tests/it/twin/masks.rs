@@ -53,15 +53,56 @@ fn label(column: &str, kind: &str) -> Option<&'static str> {
     }
 }
 
+const COLUMNS: &str = "SELECT c.table_name::text, c.column_name::text, c.data_type::text, coalesce(c.numeric_precision, 0)::int, coalesce(c.numeric_scale, 0)::int, \
+     coalesce(c.character_maximum_length, 0)::int FROM information_schema.columns c JOIN pg_tables t ON t.tablename = c.table_name AND t.schemaname = c.table_schema \
+     WHERE c.table_schema = $1 ORDER BY 1, c.ordinal_position";
+
+/// Turns a plain copy into the twin of a policy whose labels are named after their masks: views become tables of what they showed, then columns
+/// are masked, then rows leave.
+pub async fn apply(
+    twin: &Client,
+    schema: &str,
+    labels: &BTreeMap<String, Vec<String>>,
+    rows: &BTreeMap<String, BTreeMap<String, BTreeMap<String, Value>>>,
+    keys: &Keys<'_>,
+) {
+    let views = format!(
+        "DO $$ DECLARE x record; BEGIN
+           FOR x IN SELECT c.relname FROM pg_class c WHERE c.relnamespace = '{schema}'::regnamespace AND c.relkind IN ('v', 'm') LOOP
+             EXECUTE format('CREATE TABLE {schema}.%I AS SELECT * FROM {schema}.%I', 'twin of ' || x.relname, x.relname);
+           END LOOP;
+           FOR x IN SELECT c.relname, c.relkind FROM pg_class c WHERE c.relnamespace = '{schema}'::regnamespace AND c.relkind IN ('v', 'm') LOOP
+             EXECUTE format('DROP %s IF EXISTS {schema}.%I CASCADE', CASE x.relkind WHEN 'v' THEN 'VIEW' ELSE 'MATERIALIZED VIEW' END, x.relname);
+             EXECUTE format('ALTER TABLE {schema}.%I RENAME TO %I', 'twin of ' || x.relname, x.relname);
+           END LOOP;
+         END $$"
+    );
+    twin.batch_execute(&views).await.unwrap();
+    drop_constraints(twin, schema).await;
+    for row in twin.query(COLUMNS, &[&schema]).await.unwrap() {
+        let (table, column, kind): (String, String, String) = (row.get(0), row.get(1), row.get(2));
+        let label = labels.get(&format!("{schema}.{table}.{column}")).and_then(|labels| labels.first());
+        let Some(label) = label.filter(|label| *label != "public") else { continue };
+        let shape = Shape { kind, precision: row.get(3), scale: row.get(4), length: row.get(5) };
+        rewrite(twin, &format!("{schema}.\"{table}\""), &column, |value| mask(label, value, &shape, keys)).await;
+    }
+    for (table, conditions) in rows {
+        for (column, condition) in conditions {
+            let values =
+                condition.get("in").and_then(Value::as_array).cloned().unwrap_or_else(|| vec![condition["equals"].clone()]);
+            let values: Vec<String> = values.iter().map(|value| value.to_string().replace('"', "'")).collect();
+            let delete = format!("DELETE FROM {table} WHERE ({column} IN ({})) IS NOT TRUE", values.join(", "));
+            twin.batch_execute(&delete).await.unwrap();
+        }
+    }
+}
+
 /// Turns a plain copy into the twin; gives the labels and row filters of the policy that it is the twin of.
 pub async fn make_twin(twin: &Client, schema: &str, keys: &Keys<'_>) -> (BTreeMap<String, String>, Value) {
     drop_constraints(twin, schema).await;
     let mut labels = BTreeMap::new();
     let mut filters = serde_json::Map::new();
-    let columns = "SELECT c.table_name::text, c.column_name::text, c.data_type::text, coalesce(c.numeric_precision, 0)::int, coalesce(c.numeric_scale, 0)::int, \
-         coalesce(c.character_maximum_length, 0)::int FROM information_schema.columns c JOIN pg_tables t ON t.tablename = c.table_name AND t.schemaname = c.table_schema \
-         WHERE c.table_schema = $1 ORDER BY 1, c.ordinal_position";
-    for row in twin.query(columns, &[&schema]).await.unwrap() {
+    for row in twin.query(COLUMNS, &[&schema]).await.unwrap() {
         let (table, column, kind): (String, String, String) = (row.get(0), row.get(1), row.get(2));
         let Some(label) = label(&column, &kind) else { continue };
         labels.insert(format!("{schema}.{table}.{column}"), label.to_owned());

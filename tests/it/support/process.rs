@@ -1,0 +1,84 @@
+//! The real binary on stdio.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::server::Configured;
+
+/// The real binary on stdio.
+pub struct Process {
+    /// The process.
+    pub child: Child,
+    /// What it says.
+    pub reader: BufReader<std::process::ChildStdout>,
+    /// Its configuration, log and exports.
+    pub directory: std::sync::Arc<tempfile::TempDir>,
+}
+
+impl Process {
+    /// Starts one in a directory of its own.
+    pub fn start(configured: &Configured<'_>) -> Self {
+        Self::spawn(configured, Command::new(env!("CARGO_BIN_EXE_pgteller")))
+    }
+
+    /// One that cannot make any file larger than this many KiB: to it, the disk is full.
+    pub fn with_a_full_disk(configured: &Configured<'_>, kib: usize) -> Self {
+        let mut shell = Command::new("bash");
+        shell.args(["-c", &format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_pgteller")]);
+        Self::spawn(configured, shell)
+    }
+
+    /// Starts this command in a directory of its own.
+    pub fn spawn(configured: &Configured<'_>, command: Command) -> Self {
+        let directory = std::sync::Arc::new(tempfile::tempdir().unwrap());
+        let config = configured.write(directory.path());
+        Self::spawn_in(directory, &config, command)
+    }
+
+    /// Starts one over a configuration that is there.
+    pub fn spawn_in(directory: std::sync::Arc<tempfile::TempDir>, config: &std::path::Path, mut command: Command) -> Self {
+        let command_has_log = command.get_envs().any(|(name, _)| name == "PGTELLER_LOG");
+        let mut child = command
+            .args(["serve", "--stdio", "--config"])
+            .arg(config)
+            .envs((!command_has_log).then_some(("PGTELLER_LOG", "error")))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let reader = BufReader::new(child.stdout.take().unwrap());
+        let mut process = Self { child, reader, directory };
+        let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "0"}}});
+        assert_eq!(process.ask(&hello)["result"]["protocolVersion"], "2025-06-18");
+        process.tell(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+        process
+    }
+
+    /// Sends a message.
+    pub fn tell(&mut self, message: &Value) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{message}").unwrap();
+    }
+
+    /// Sends a message and waits for the answer.
+    pub fn ask(&mut self, message: &Value) -> Value {
+        self.tell(message);
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|_| panic!("no answer to {message}: {line}"))
+    }
+
+    /// Runs `query`.
+    pub fn query(&mut self, sql: &str) -> Value {
+        let message =
+            json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "query", "arguments": {"sql": sql}}});
+        self.ask(&message)["result"]["structuredContent"].clone()
+    }
+
+    /// Closes stdin and waits for a clean end.
+    pub fn finish(mut self) {
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
