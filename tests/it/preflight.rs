@@ -107,6 +107,7 @@ const CASES: &[Case] = &[
     serious("ALTER ROLE {owner} BYPASSRLS CREATEROLE LOGIN", &["view-owner:bypassrls", "view-owner:createrole", "view-owner:login"]),
     serious("ALTER ROLE {login} CREATEDB REPLICATION", &["login:createdb", "login:replication"]),
     serious("ALTER ROLE {definer} LOGIN", &["definer:login"]),
+    serious("CREATE ROLE {policies} LOGIN; GRANT {policies} TO {db}_m", &["policies:login", "policies:member:{db}_m"]),
     serious("CREATE ROLE {db}_app; GRANT {db}_app TO {owner}", &["view-owner:member-of:{db}_app"]),
     serious("GRANT pg_monitor TO {login}", &["login:member-of:pg_monitor"]),
     serious("CREATE ROLE {db}_thief; GRANT {definer} TO {db}_thief", &["definer:member:{db}_thief"]),
@@ -188,6 +189,7 @@ fn filled(text: &str, database: &TestDatabase) -> String {
         .replace("{owner}", &roles.owner)
         .replace("{login}", &roles.login)
         .replace("{definer}", &roles.definer)
+        .replace("{policies}", &format!("pgteller_{}_policies", database.installation))
 }
 
 /// A database set up, with one role besides.
@@ -289,6 +291,23 @@ async fn what_public_cannot_reach_is_not_found() {
     assert_eq!(rows(&acknowledged.query("select body from note").await), &vec![json!(["x"])]);
     assert_eq!(ids(&look(&database).await), FRESH, "what a task makes is ours");
     acknowledged.stop().await;
+}
+
+/// Another process drops a profile between the query's beginning and its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_leaves_meanwhile_is_not_found() {
+    let database = fresh().await;
+    let schema = format!("pgteller_{}_{}_1", database.installation, "0".repeat(32));
+    let built = format!(
+        "CREATE SCHEMA {schema} AUTHORIZATION {{owner}}; CREATE VIEW {schema}.note AS SELECT id FROM app.note; ALTER VIEW {schema}.note OWNER TO {{owner}}"
+    );
+    database.owner.batch_execute(&filled(&built, &database)).await.unwrap();
+    let roles = InstallationRoles::of(&database.installation);
+    let looking = crate::support::database::connect(&cluster().dsn(&database.name)).await;
+    looking.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
+    database.owner.batch_execute(&format!("DROP SCHEMA {schema} CASCADE")).await.unwrap();
+    let ours = Ours { installation: &database.installation, view_owner: &roles.owner };
+    assert_eq!(preflight::inspect(&looking, ours, Depth::Serious).await.unwrap(), []);
 }
 
 /// `pgteller` with these arguments: exit code, stdout, stderr.
