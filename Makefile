@@ -1,5 +1,5 @@
 # The commands of this repository. `make demo` and `make test` set up what they need and say what they install.
-.PHONY: help setup demo test fmt lint unit policy generated interop bench release
+.PHONY: help setup demo test fmt lint unit policy generated interop bench chaos release
 
 CARGO ?= cargo
 OPA_VERSION := v1.22.0
@@ -56,6 +56,13 @@ interop: setup
 bench:
 	@scripts/setup rust postgresql
 	$(CARGO) bench --locked --bench latency
+
+## make chaos     kills, restarts and shortages at random stages, and what they leave behind; COUNT and SEED as you like
+COUNT ?= 300
+SEED ?= 1
+chaos:
+	@scripts/setup rust postgresql
+	$(CARGO) bench --locked --profile dev --bench chaos -- $(COUNT) $(SEED)
 
 ## make release   the binary as it is published
 release:

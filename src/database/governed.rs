@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, RwLock, Semaphore};
 
 use super::admin::{Admin, AdminGuard};
 use super::preflight::{self, Finding};
+use super::role::{Kept, Ours};
 use super::target::Target;
 use super::{DatabaseError, SETUP_VERSION, role, snapshot};
 use crate::clock::Clock;
@@ -92,6 +93,8 @@ pub struct Governed {
     pub installation: InstallationId,
     /// This process, as this database knows it.
     pub instance: InstanceId,
+    /// The roles that this process uses.
+    pub kept: Kept,
     /// The role that owns the views.
     pub view_owner: String,
     /// Findings that configuration acknowledges.
@@ -174,7 +177,8 @@ impl Database {
             return Err(Unready::Stopped(findings));
         }
         let instance = InstanceId(self.clock.random_hex::<4>());
-        match role::sweep(client, &installation).await {
+        let kept = Kept::default();
+        match role::sweep(client, &Ours { installation: &installation, instance: &instance, kept: &kept }).await {
             Ok(0) => {}
             Ok(closed) => tracing::info!(database = %settings.name, closed, "tasks of dead processes were closed"),
             Err(error) => tracing::warn!(database = %settings.name, %error, "sweeping failed"),
@@ -195,6 +199,7 @@ impl Database {
             timezone: settings.timezone.clone(),
             installation,
             instance,
+            kept,
             view_owner,
             acknowledged: settings.acknowledge.clone(),
             places: Arc::new(Semaphore::new(settings.max_sessions)),
@@ -243,20 +248,26 @@ impl Governed {
     /// The gateway's connection. A process that made roles stays registered on it.
     pub async fn admin(&self) -> Result<AdminGuard<'_>, DatabaseError> {
         let mut guard = self.admin.lock().await?;
-        if guard.is_fresh() && self.announced.load(Ordering::SeqCst) {
+        if self.announced.load(Ordering::SeqCst) && !guard.is_registered() {
             role::register(guard.client()?, &self.instance).await?;
+            guard.registered();
         }
         Ok(guard)
     }
 
     /// The same, with this process registered: before the first role is made, so that others know whose it is.
     pub async fn announced(&self) -> Result<AdminGuard<'_>, DatabaseError> {
-        let mut guard = self.admin().await?;
+        // Said first: a registration that is given up in the middle is made up for by whoever comes next.
+        self.announced.store(true, Ordering::SeqCst);
+        self.admin().await
+    }
+
+    /// Stays registered: a process whose connection broke looks dead to the others until it has a new one.
+    pub async fn stay(&self) -> Result<(), DatabaseError> {
         if !self.announced.load(Ordering::SeqCst) {
-            role::register(guard.client()?, &self.instance).await?;
-            self.announced.store(true, Ordering::SeqCst);
+            return Ok(());
         }
-        Ok(guard)
+        self.bounded(async { self.admin().await.map(|_| ()) }).await
     }
 
     /// Does some work on the gateway's connection within our patience.
@@ -315,11 +326,16 @@ impl Governed {
         .await
     }
 
-    /// Closes what dead processes left.
+    /// What a sweep must know of this process.
+    fn ours(&self) -> Ours<'_> {
+        Ours { installation: &self.installation, instance: &self.instance, kept: &self.kept }
+    }
+
+    /// Closes what dead processes left, and what this one failed to close.
     pub async fn sweep(&self) -> Result<usize, DatabaseError> {
         self.bounded(async {
             let mut guard = self.admin().await?;
-            role::sweep(guard.client()?, &self.installation).await
+            role::sweep(guard.client()?, &self.ours()).await
         })
         .await
     }

@@ -10,6 +10,7 @@
 )]
 
 mod analysis;
+mod chaos;
 mod containment;
 mod decisions;
 mod encryption;

@@ -1,9 +1,16 @@
 //! What tests share: one throwaway cluster, a database per test, a server per test.
 
+#[path = "support/chaos.rs"]
+pub mod chaos;
+#[path = "support/client.rs"]
 pub mod client;
+#[path = "support/database.rs"]
 pub mod database;
+#[path = "support/process.rs"]
 pub mod process;
+#[path = "support/server.rs"]
 pub mod server;
+#[path = "support/tokens.rs"]
 pub mod tokens;
 
 use std::path::PathBuf;
