@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::run::{Running, comment, server_timeout};
-use super::{Leased, Rights, TaskSessions};
+use super::{Leased, Rights, TaskSessions, unavailable};
 use crate::database::wire::{self, Job, Lock, WireError, Witness};
 use crate::model::grants::ColumnGrant;
 use crate::model::names::RelationName;
@@ -194,6 +194,11 @@ impl TaskSessions {
                 self.give_back(leased).await;
                 self.doubt(&error).await;
                 Err(self.server_failure(&error, &sql, &edits, &comment, &rights))
+            }
+            Err(error @ (WireError::Connect(_) | WireError::Io(_))) => {
+                self.end(leased);
+                tracing::warn!(database = %self.governed.name, "{}", Fault::new("having a statement parsed", error).chain());
+                Err(unavailable(&self.governed.name).into())
             }
             Err(error) => {
                 self.end(leased);

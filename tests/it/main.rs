@@ -11,6 +11,7 @@
 
 mod analysis;
 mod benign;
+mod chaos;
 mod containment;
 mod decisions;
 mod differential;
