@@ -1,5 +1,5 @@
 # The commands of this repository. `make demo` and `make test` set up what they need and say what they install.
-.PHONY: help setup demo test fmt lint unit policy generated interop bench release
+.PHONY: help setup demo test fmt lint unit policy generated interop bench worlds release
 
 CARGO ?= cargo
 OPA_VERSION := v1.22.0
@@ -56,6 +56,11 @@ interop: setup
 bench:
 	@scripts/setup rust postgresql
 	$(CARGO) bench --locked --bench latency
+
+## make worlds    two worlds at full scale; COUNT=100000 SEED=1 PARTS="attacks generated straight regress timing"
+worlds: # in the dev profile, where the locks of every statement are compared with its analysis as well
+	@scripts/setup rust postgresql
+	COUNT=$(or $(COUNT),100000) SEED=$(or $(SEED),1) $(CARGO) bench --locked --profile dev --bench worlds -- $(PARTS)
 
 ## make release   the binary as it is published
 release:

@@ -17,7 +17,7 @@ use crate::support::server::Configured;
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_encrypted_and_the_certificate_is_verified() {
     let clock = Clock::system();
-    let cluster = Cluster::start(&clock, &[]).unwrap();
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(&clock, &[]).unwrap()));
     let authority = |name: &str| {
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate =
@@ -47,7 +47,8 @@ async fn sessions_are_encrypted_and_the_certificate_is_verified() {
     postgres.batch_execute("CREATE SCHEMA app; CREATE TABLE app.note(id int PRIMARY KEY)").await.unwrap();
     postgres.batch_execute(&script(&id, &scram_verifier("tls", &[3; 16]), &["app".to_owned()])).await.unwrap();
     let url = format!("postgres://{}@127.0.0.1:{}/postgres", InstallationRoles::of(&id).login, cluster.port());
-    let database = TestDatabase { name: "postgres".to_owned(), installation: id, password: "tls".to_owned(), owner: postgres };
+    let database =
+        TestDatabase { cluster, name: "postgres".to_owned(), installation: id, password: "tls".to_owned(), owner: postgres };
     let policy = "version: 1\nunlabelled: clear\ngrants: {g: {agents: [bot], purposes: [work], read: {allow: [app.*]}}}\n";
     for (trusted, expected) in [(&certificate, true), (&stranger, false)] {
         let roots = tempfile::tempdir().unwrap().keep().join("roots.pem");

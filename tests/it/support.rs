@@ -5,6 +5,7 @@ pub mod database;
 pub mod process;
 pub mod server;
 pub mod tokens;
+pub mod worlds;
 
 use std::path::PathBuf;
 

@@ -23,8 +23,13 @@ pub async fn connect(dsn: &str) -> Client {
     client
 }
 
+/// What a cluster of its own is started with: nothing moves by itself, and its log of changes can be read.
+const ALONE: &[&str] = &["log_statement=none", "autovacuum=off", "wal_level=logical", "max_prepared_transactions=5"];
+
 /// A database of one test.
 pub struct TestDatabase {
+    /// Where it is.
+    pub cluster: &'static Cluster,
     /// Its name.
     pub name: String,
     /// The installation in it.
@@ -57,14 +62,24 @@ impl TestDatabase {
         copy
     }
 
+    /// An empty database in a cluster of its own, under a fixed name: two that are filled in the same way have the same object ids, too.
+    pub async fn alone() -> Self {
+        let cluster = Box::leak(Box::new(Cluster::start(&Clock::system(), ALONE).expect("a throwaway PostgreSQL")));
+        let database = Self::create_in(cluster, "world".to_owned(), "template0").await;
+        Self { installation: InstallationId("00c0ffee".to_owned()), ..database }
+    }
+
     async fn create(template: &str) -> Self {
+        Self::create_in(cluster(), format!("t_{}", Clock::system().random_hex::<6>()), template).await
+    }
+
+    async fn create_in(cluster: &'static Cluster, name: String, template: &str) -> Self {
         let clock = Clock::system();
-        let name = format!("t_{}", clock.random_hex::<6>());
-        let postgres = connect(&cluster().dsn("postgres")).await;
+        let postgres = connect(&cluster.dsn("postgres")).await;
         // The template's last session may still be leaving: PostgreSQL waits for it.
         postgres.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")).await.unwrap();
-        let owner = connect(&cluster().dsn(&name)).await;
-        Self { name, installation: InstallationId(clock.random_hex::<4>()), password: clock.random_hex::<16>(), owner }
+        let owner = connect(&cluster.dsn(&name)).await;
+        Self { cluster, name, installation: InstallationId(clock.random_hex::<4>()), password: clock.random_hex::<16>(), owner }
     }
 
     /// A fresh database, set up for pgteller, whose view owner may select from these schemas.
@@ -84,7 +99,7 @@ impl TestDatabase {
     /// The gateway's URL.
     pub fn url(&self) -> String {
         let login = InstallationRoles::of(&self.installation).login;
-        format!("postgres://{login}@127.0.0.1:{}/{}", cluster().port(), self.name)
+        format!("postgres://{login}@127.0.0.1:{}/{}", self.cluster.port(), self.name)
     }
 
     /// One text cell.

@@ -1,0 +1,120 @@
+//! PostgreSQL's own regression suite in two worlds.
+//!
+//! What the suite defines and writes is replayed, as superuser and in its order, into a schema of both worlds' databases; then some columns are
+//! masked or hidden, half the rows of its best known table are filtered away, and what that hides is made to differ. Every statement of
+//! the suite then goes through the server. The file stands beside the checkout, in `shared/corpus`.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use tokio_postgres::Client;
+
+use crate::support::database::connect;
+use crate::support::worlds::generator::{Generated, Kind};
+use crate::support::worlds::{Rules, World, Worlds};
+use crate::support::{TestDatabase, read, repository};
+
+/// One statement of the suite.
+#[derive(Debug, Deserialize)]
+pub struct Statement {
+    file: String,
+    sql: String,
+    /// What PostgreSQL took it for: `read` is allowed in a transaction that only reads.
+    pub class: String,
+}
+
+/// The environment variable that names the directory of the file.
+pub const CORPUS_ENV: &str = "PGTELLER_CORPUS";
+const FILE: &str = "pg_regress.jsonl.gz";
+
+fn path() -> PathBuf {
+    match std::env::var_os(CORPUS_ENV) {
+        Some(directory) => PathBuf::from(directory).join(FILE),
+        None => repository("../shared/corpus").join(FILE),
+    }
+}
+
+/// The suite, in its order.
+pub fn statements() -> Vec<Statement> {
+    let path = path();
+    let file = std::fs::File::open(&path).unwrap_or_else(|error| {
+        panic!(
+            "`{}`: {error}: the regression statements stand beside the checkout; {CORPUS_ENV} names another directory",
+            path.display()
+        )
+    });
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// What is sent.
+pub fn sent(statements: &[Statement]) -> Vec<Generated> {
+    statements.iter().map(|statement| Generated::as_it_stands(statement.sql.clone(), Kind::Corpus)).collect()
+}
+
+/// The two worlds.
+pub async fn open(statements: &[Statement]) -> Worlds {
+    let (zero, one) = tokio::join!(world(0, statements), world(1, statements));
+    Worlds { zero, one, many: None }
+}
+
+async fn world(world: u8, statements: &[Statement]) -> World {
+    let database = TestDatabase::alone().await;
+    database.owner.batch_execute(&read("tests/corpus/worlds/regress.sql")).await.unwrap();
+    let ran = replay(&database, statements).await;
+    let hide = read("tests/corpus/worlds/regress_hide.sql").replace("{{world}}", &world.to_string());
+    database.owner.batch_execute(&hide).await.unwrap_or_else(|error| panic!("hiding: {error:?}"));
+    database.set_up(&["regress"]).await;
+    let policy = policy(&database.owner).await;
+    println!(
+        "world {world}: {ran} statements replayed, {} relations",
+        database
+            .cell("SELECT count(*) FROM pg_class WHERE relnamespace = 'regress'::regnamespace AND relkind IN ('r', 'p', 'v', 'm')")
+            .await
+    );
+    World::begin(database, &Rules { policy: &policy, search_path: "[\"regress\"]" }).await
+}
+
+/// Runs what is not a query, each file in a session of its own, errors ignored; gives how many ran.
+async fn replay(database: &TestDatabase, statements: &[Statement]) -> usize {
+    let mut ran = 0;
+    let mut open: Option<(&str, Client)> = None;
+    for statement in statements.iter().filter(|statement| statement.class != "read" && replays(&statement.sql)) {
+        if open.as_ref().is_none_or(|(file, client)| *file != statement.file || client.is_closed()) {
+            let client = connect(&database.cluster.dsn(&database.name)).await;
+            client.batch_execute("SET search_path = regress; SET statement_timeout = '5s'; SET lock_timeout = '1s'").await.unwrap();
+            open = Some((&statement.file, client));
+        }
+        let (_, client) = open.as_ref().unwrap();
+        ran += usize::from(client.batch_execute(&statement.sql).await.is_ok());
+    }
+    ran
+}
+
+/// What would wait for data of a client, write files, or change more than its database.
+fn replays(sql: &str) -> bool {
+    let text = sql.trim_start().to_lowercase();
+    !(text.starts_with("copy") || text.contains("alter system") || text.contains("tablespace") || text.contains("alter database"))
+}
+
+/// Grants everything: tables by pattern, what is derived by name and label, unless it reads what is masked or filtered.
+async fn policy(owner: &Client) -> String {
+    let derived = "SELECT c.relname::text, a.attname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE c.relnamespace = 'regress'::regnamespace AND c.relname !~ '[.*\"]' AND a.attname !~ '[.\"]'
+          AND (c.relkind IN ('v', 'm') AND pg_get_viewdef(c.oid) !~ '(tenk1|onek)' OR c.relispartition AND c.relkind IN ('r', 'p') OR EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid) AND c.relkind IN ('r', 'p'))
+        ORDER BY 1, 2";
+    let columns: Vec<(String, String)> =
+        owner.query(derived, &[]).await.unwrap().iter().map(|row| (row.get(0), row.get(1))).collect();
+    let mut relations: Vec<&String> = columns.iter().map(|(relation, _)| relation).collect();
+    relations.dedup();
+    let quoted = |text: String| serde_json::Value::String(text).to_string();
+    let labels: String = columns
+        .iter()
+        .map(|(relation, column)| format!("  {}: [public]\n", quoted(format!("regress.{relation}.{column}"))))
+        .collect();
+    let allowed: String =
+        relations.iter().map(|relation| format!("        - {}\n", quoted(format!("regress.{relation}")))).collect();
+    read("tests/corpus/worlds/regress_policy.yaml").replace("  # labels\n", &labels).replace("        # derived\n", &allowed)
+}
