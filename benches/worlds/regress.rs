@@ -78,25 +78,60 @@ async fn world(world: u8, statements: &[Statement]) -> World {
 }
 
 /// Runs what is not a query, each file in a session of its own, errors ignored; gives how many ran.
+///
+/// Tables stay: a temporary one is made as an ordinary one, and nothing is dropped until something of its name is to be made again.
 async fn replay(database: &TestDatabase, statements: &[Statement]) -> usize {
     let mut ran = 0;
     let mut open: Option<(&str, Client)> = None;
+    let mut dropped: Vec<&str> = Vec::new();
     for statement in statements.iter().filter(|statement| statement.class != "read" && replays(&statement.sql)) {
         if open.as_ref().is_none_or(|(file, client)| *file != statement.file || client.is_closed()) {
             let client = connect(&database.cluster.dsn(&database.name)).await;
-            client.batch_execute("SET search_path = regress; SET statement_timeout = '5s'; SET lock_timeout = '1s'").await.unwrap();
+            let settings = "SET search_path = regress; SET statement_timeout = '5s'; SET lock_timeout = '1s'";
+            client.batch_execute(settings).await.unwrap();
             open = Some((&statement.file, client));
         }
         let (_, client) = open.as_ref().unwrap();
-        ran += usize::from(client.batch_execute(&statement.sql).await.is_ok());
+        if begins(&statement.sql, &["drop "]) {
+            dropped.push(&statement.sql);
+            continue;
+        }
+        let sql = lasting(&statement.sql);
+        let mut result = client.batch_execute(&sql).await;
+        if result.as_ref().err().and_then(|error| error.code()).is_some_and(|code| EXISTS.contains(&code.code())) {
+            for drop in std::mem::take(&mut dropped) {
+                let _ = client.batch_execute(drop).await;
+            }
+            result = client.batch_execute(&sql).await;
+        }
+        ran += usize::from(result.is_ok());
     }
     ran
 }
 
+/// "It is there already": a relation, an object, a function, a schema.
+const EXISTS: &[&str] = &["42P07", "42710", "42723", "42P06"];
+
+fn begins(sql: &str, with: &[&str]) -> bool {
+    let text = sql.trim_start().to_lowercase();
+    with.iter().any(|beginning| text.starts_with(beginning))
+}
+
+/// A temporary relation as an ordinary one.
+fn lasting(sql: &str) -> String {
+    let start = sql.trim_start();
+    for (temporary, ordinary) in [("create temp ", "create "), ("create temporary ", "create ")] {
+        if begins(start, &[temporary]) {
+            return format!("{ordinary}{}", &start[temporary.len()..]);
+        }
+    }
+    sql.to_owned()
+}
+
 /// What would wait for data of a client, write files, or change more than its database.
 fn replays(sql: &str) -> bool {
-    let text = sql.trim_start().to_lowercase();
-    !(text.starts_with("copy") || text.contains("alter system") || text.contains("tablespace") || text.contains("alter database"))
+    let text = sql.to_lowercase();
+    !(begins(sql, &["copy"]) || text.contains("alter system") || text.contains("tablespace") || text.contains("alter database"))
 }
 
 /// Grants everything: tables by pattern, what is derived by name and label, unless it reads what is masked or filtered.
