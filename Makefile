@@ -1,5 +1,5 @@
 # The commands of this repository. `make demo` and `make test` set up what they need and say what they install.
-.PHONY: help setup demo test fmt lint unit policy generated interop bench worlds release
+.PHONY: help setup demo test fmt lint unit policy generated interop bench fuzz worlds release
 
 CARGO ?= cargo
 OPA_VERSION := v1.22.0
@@ -55,7 +55,11 @@ interop: setup
 ## make bench     the measured promises, against their baselines
 bench:
 	@scripts/setup rust postgresql
-	$(CARGO) bench --locked --bench latency
+	$(CARGO) bench --locked --bench latency --bench backends
+
+## make fuzz      mutated input against everything that reads, SECONDS for each target
+fuzz:
+	$(CARGO) bench --quiet --locked --profile dev --bench fuzz -- $(or $(SECONDS),60) $(or $(SEED),1)
 
 ## make worlds    two worlds at full scale; COUNT=100000 SEED=1 PARTS="attacks generated straight regress timing"
 worlds: # in the dev profile, where the locks of every statement are compared with its analysis as well

@@ -85,6 +85,8 @@ pub struct Unread {
     pub text: String,
     /// How to map places in `text` back to the agent's own.
     pub edits: Edits,
+    /// Whether an `ARRAY[…]` may hold arrays: then it must not meet a row filter.
+    pub may_nest_arrays: bool,
     /// Why our own reading gave up.
     pub why: &'static str,
 }

@@ -1,7 +1,8 @@
 //! Two worlds at full scale (DESIGN §1): `make worlds`, or `cargo bench --bench worlds -- [PART…]`.
 //!
 //! Parts: `attacks` `generated` `straight` `regress` `timing`; all but `timing` without arguments. COUNT (100,000) generated statements of SEED
-//! (1) go through the server, a tenth of them straight on the task role's own connection. Prints totals, and ends with 1 if anything differs.
+//! (1) go through the server, and again straight on the task role's own connection. BACK_END=policies lets policies hold rows back instead of
+//! views. Prints totals, and ends with 1 if anything differs.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,7 +22,8 @@ mod regress;
 mod timing;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use it::support;
@@ -30,7 +32,7 @@ use support::worlds::compare::{Tally, compare};
 use support::worlds::effects::{Effects, changed, channels, named_files};
 use support::worlds::generator::{Generated, Generator, Kind};
 use support::worlds::straight::{Straight, bare, shows};
-use support::worlds::{Worlds, attacks, corpus};
+use support::worlds::{BackEnd, Worlds, attacks, corpus};
 
 /// How many times the hidden rows the third world has.
 const VOLUMES: u32 = 10;
@@ -38,8 +40,6 @@ const VOLUMES: u32 = 10;
 const AT_ONCE: usize = 3;
 /// After so many statements everything outside the task is compared.
 const ROUND: usize = 2000;
-/// One of so many generated statements also runs straight.
-const STRAIGHT_PART: usize = 10;
 
 fn from_env(name: &str, otherwise: usize) -> usize {
     std::env::var(name)
@@ -54,13 +54,18 @@ async fn main() {
         parts = ["attacks", "generated", "straight", "regress"].map(str::to_owned).to_vec();
     }
     let (count, seed) = (from_env("COUNT", 100_000), from_env("SEED", 1) as u64);
+    let back_end = match std::env::var("BACK_END").as_deref() {
+        Err(_) | Ok("" | "views") => BackEnd::Views,
+        Ok("policies") => BackEnd::Policies,
+        Ok(other) => panic!("no back end `{other}`"),
+    };
     let mut wrong = 0;
     for part in &parts {
         let began = Instant::now();
         wrong += match part.trim_start_matches('-') {
-            "attacks" => every_attack().await,
-            "generated" => generated(count, seed).await,
-            "straight" => straight(count / STRAIGHT_PART, seed).await,
+            "attacks" => every_attack(back_end).await,
+            "generated" => generated(count, seed, back_end).await,
+            "straight" => straight(count, seed, back_end).await,
             "regress" => regression().await,
             "timing" => {
                 timing::table().await;
@@ -75,8 +80,8 @@ async fn main() {
 }
 
 /// Each attack, and after each what is outside the task.
-async fn every_attack() -> usize {
-    let worlds = Arc::new(Worlds::open(None).await);
+async fn every_attack(back_end: BackEnd) -> usize {
+    let worlds = Arc::new(Worlds::open(None, back_end).await);
     let version = worlds.zero.database.cell("SELECT version()").await;
     println!("{version}");
     let texts: Vec<String> = attacks().into_iter().map(|attack| attack.sql).collect();
@@ -104,8 +109,8 @@ async fn every_attack() -> usize {
 }
 
 /// The generator's statements through the server, in worlds of other values and of other volumes.
-async fn generated(count: usize, seed: u64) -> usize {
-    let worlds = Arc::new(Worlds::open(Some(VOLUMES)).await);
+async fn generated(count: usize, seed: u64, back_end: BackEnd) -> usize {
+    let worlds = Arc::new(Worlds::open(Some(VOLUMES), back_end).await);
     let texts = corpus();
     let channels = channels(&texts);
     println!("{count} statements of seed {seed}, from a corpus of {}", texts.len());
@@ -160,23 +165,30 @@ fn plan_mode(worlds: &Worlds) -> (usize, usize) {
 }
 
 /// The same, straight on the task role's own connection: only hidden values are looked for.
-async fn straight(count: usize, seed: u64) -> usize {
-    let worlds = Worlds::open(None).await;
+async fn straight(count: usize, seed: u64, back_end: BackEnd) -> usize {
+    let worlds = Worlds::open(None, back_end).await;
     let before = tokio::join!(worlds.zero.lasting(), worlds.one.lasting());
     let (zero, one) = (Straight::new(&worlds.zero).await, Straight::new(&worlds.one).await);
-    let statements =
-        attacks().into_iter().map(|attack| attack.sql).chain(Generator::new(seed, &corpus()).take(count).map(|one| bare(&one.sql)));
-    let (mut sent, mut wrong) = (0, 0);
-    let mut answers: BTreeMap<&str, usize> = BTreeMap::new();
-    for sql in statements {
-        sent += 1;
-        let shown = shows(&zero, &one, &sql).await;
-        *answers.entry(shown.outcome).or_default() += 1;
-        if let Some(what) = shown.finding {
-            println!("  FINDING {what}");
-            wrong += 1;
+    let statements = attacks().into_iter().map(|attack| attack.sql);
+    let statements = Mutex::new(statements.chain(Generator::new(seed, &corpus()).take(count).map(|one| bare(&one.sql))));
+    let answers: Mutex<BTreeMap<&str, usize>> = Mutex::default();
+    let findings = AtomicUsize::new(0);
+    let worker = async || {
+        loop {
+            let next = statements.lock().unwrap().next();
+            let Some(sql) = next else { return };
+            let shown = shows(&zero, &one, &sql).await;
+            *answers.lock().unwrap().entry(shown.outcome).or_default() += 1;
+            if let Some(what) = shown.finding {
+                println!("  FINDING {what}");
+                findings.fetch_add(1, Ordering::Relaxed);
+            }
         }
-    }
+    };
+    tokio::join!(worker(), worker(), worker());
+    let mut wrong = findings.into_inner();
+    let answers = answers.into_inner().unwrap();
+    let sent: usize = answers.values().sum();
     let after = tokio::join!(worlds.zero.lasting(), worlds.one.lasting());
     for lines in [changed(&before.0, &after.0), changed(&before.1, &after.1)].iter().filter(|lines| !lines.is_empty()) {
         println!("  FINDING something outlasts them: {lines:?}");

@@ -5,8 +5,8 @@
 
 use std::time::Instant;
 
-use crate::support::worlds::World;
 use crate::support::worlds::straight::{Straight, bare};
+use crate::support::worlds::{BackEnd, World};
 
 const SAMPLES: usize = 2000;
 
@@ -52,7 +52,7 @@ const VOLUMES: &[(&str, &str)] = &[
 
 /// Measures and prints.
 pub async fn table() {
-    let (few, many) = tokio::join!(World::open(0, 1), World::open(0, 10));
+    let (few, many) = tokio::join!(World::open(0, 1, BackEnd::Views), World::open(0, 10, BackEnd::Views));
     let (role, other) = (Straight::new(&few).await, Straight::new(&many).await);
     let (session, crowded) = (role.session().await, other.session().await);
     println!("{}", few.database.cell("SELECT version()").await);

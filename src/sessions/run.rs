@@ -60,7 +60,7 @@ impl Executed {
             .map(|field| {
                 let origin = self.views.columns.get(&(field.table_oid, field.column_id));
                 let mask = match origin {
-                    Some((_, _, ColumnGrant::Masked(mask))) => Some(*mask),
+                    Some((_, _, ColumnGrant::Masked(mask))) => Some(mask),
                     Some((_, _, ColumnGrant::Clear)) | None => None,
                 };
                 let known = type_name(field.type_oid).map(std::borrow::Cow::into_owned);

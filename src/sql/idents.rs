@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{
     ArrayElemTypeDef, BinaryOperator, CeilFloorKind, DataType, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, JsonTableColumn, NamedWindowExpr, ObjectName, ObjectNamePart,
-    Query, Select, SelectItem, TableAlias, TableFactor, TrimWhereField, WildcardAdditionalOptions, WindowType,
+    Query, Select, SelectItem, TableAlias, TableFactor, TrimWhereField, UnaryOperator, WildcardAdditionalOptions, WindowType,
     XmlTableColumnOption,
 };
 
@@ -204,6 +204,7 @@ pub fn hidden_functions(expr: &Expr) -> Hidden {
     let found = match expr {
         Expr::Extract { .. } => vec!["extract"],
         Expr::Position { .. } => vec!["position"],
+        Expr::Substring { shorthand: true, .. } => vec!["substr"],
         Expr::Substring { .. } => vec!["substring"],
         Expr::Trim { trim_where, .. } => vec![match trim_where {
             Some(TrimWhereField::Leading) => "ltrim",
@@ -217,8 +218,9 @@ pub fn hidden_functions(expr: &Expr) -> Hidden {
         Expr::Like { escape_char: Some(_), .. } | Expr::ILike { escape_char: Some(_), .. } => vec!["like_escape"],
         Expr::SimilarTo { .. } => vec!["similar_to_escape"],
         Expr::IsNormalized { .. } => vec!["is_normalized"],
+        Expr::BinaryOp { op: BinaryOperator::Overlaps, .. } => vec!["overlaps"],
         Expr::BinaryOp { op: BinaryOperator::PGCustomBinaryOperator(parts), .. } => {
-            if parts.len() > 1 && parts.first().map(String::as_str) != Some("pg_catalog") {
+            if parts.len() > 2 || parts.len() == 2 && parts.first().map(String::as_str) != Some("pg_catalog") {
                 return refuse(Refusal::new(
                     Code::FunctionNotAllowed,
                     "operators of other schemas than `pg_catalog` cannot be named",
@@ -228,7 +230,14 @@ pub fn hidden_functions(expr: &Expr) -> Hidden {
         }
         Expr::Cast { data_type, .. } => return check_type(data_type),
         Expr::TypedString(typed) => return check_type(&typed.data_type),
-        Expr::MatchAgainst { .. }
+        // Only before a literal is it the type; else it is a column of that name.
+        Expr::Interval(interval) if !matches!(*interval.value, Expr::Value(_)) => {
+            return Hidden::Break(Box::new(Misread::Unproved(Unproved(
+                "`interval` stands before something else than a literal; quote it if it is a name",
+            ))));
+        }
+        Expr::UnaryOp { op: UnaryOperator::PGPostfixFactorial, .. }
+        | Expr::MatchAgainst { .. }
         | Expr::Prefixed { .. }
         | Expr::Convert { .. }
         | Expr::JsonAccess { .. }
@@ -311,10 +320,11 @@ fn check_type(data_type: &DataType) -> Hidden {
                 .map(|ident| super::words::fold(&ident.value, ident.quote_style.is_some()))
                 .collect();
             match parts.as_slice() {
-                [name] | [_, name] if matches!(name.as_str(), "xml" | "aclitem") => {
+                [.., name] if matches!(name.as_str(), "xml" | "aclitem") => {
                     refuse(Refusal::new(Code::FunctionNotAllowed, format!("the type `{name}` cannot be cast to")))
                 }
-                [schema, name] if schema != "pg_catalog" => refuse(
+                // A third part names the database itself: `shop.app.mood` is `app.mood`.
+                [.., schema, name] if schema != "pg_catalog" || parts.len() > 2 => refuse(
                     Refusal::new(Code::FunctionNotAllowed, format!("the type `{schema}.{name}` cannot be named"))
                         .hint("drop the cast: a plain string literal becomes the column's type by itself"),
                 ),

@@ -95,14 +95,15 @@ pub fn walk(query: &Query, names: &Names<'_>) -> Result<Walk, Misread> {
     let filtered =
         walk.sources.iter().any(|source| names.grants.relations.get(&source.relation).is_some_and(|grant| grant.rows.is_some()));
     if walk.arrays_of_arrays && filtered {
-        return Err(Refusal::new(
-            Code::FunctionNotAllowed,
-            "an `ARRAY[…]` that may hold arrays is not allowed to a task with row limits",
-        )
-        .hint("cast each element, for instance `ARRAY[a::text, b::text]`, or use `array_agg`")
-        .into());
+        return Err(arrays_below_filters().into());
     }
     Ok(walk)
+}
+
+/// The refusal of an array constructor that could raise on rows that a filter hides.
+pub fn arrays_below_filters() -> Refusal {
+    Refusal::new(Code::FunctionNotAllowed, "an `ARRAY[…]` that may hold arrays is not allowed to a task with row limits")
+        .hint("cast each element, for instance `ARRAY[a::text, b::text]`, or use `array_agg`")
 }
 
 struct Scope {

@@ -10,14 +10,19 @@
 )]
 
 mod analysis;
+mod benign;
 mod containment;
 mod decisions;
+mod differential;
 mod encryption;
 mod first;
+mod hygiene;
 mod identity;
 mod life;
 mod masks;
+mod policies;
 mod preflight;
+mod redteam;
 mod refusals;
 mod snapshots;
 mod support;

@@ -2,7 +2,10 @@
 
 pub mod client;
 pub mod database;
+pub mod oracle;
 pub mod process;
+pub mod renamed;
+pub mod scene;
 pub mod server;
 pub mod tokens;
 pub mod worlds;

@@ -260,8 +260,10 @@ impl Walker<'_, '_> {
         Step::Continue(())
     }
 
+    /// A function that the text need not name. PostgreSQL leaves some of them to the search path (`ceil`, `substr`, `unnest`), so all count as
+    /// if they were called by name.
     pub(super) fn grammar_function(&mut self, name: &'static str) -> Step {
-        self.walk.functions.insert(Called { schema: Some("pg_catalog".to_owned()), name: name.to_owned() });
+        self.walk.functions.insert(Called { schema: None, name: name.to_owned() });
         Step::Continue(())
     }
 }

@@ -60,6 +60,18 @@ pub struct World {
     pub role: String,
 }
 
+/// What holds hidden rows back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackEnd {
+    /// Views in two layers.
+    Views,
+    /// Policies on the tables with row filters; filtered views stay views.
+    Policies,
+}
+
+const FILTERED: &[&str] =
+    &["crm.customers", "crm.contacts", "billing.invoices", "billing.invoice_lines", "billing.invoices_2023", "people.staff"];
+
 /// What a task may do in a world, and how long it lasts.
 #[derive(Debug)]
 pub struct Rules<'a> {
@@ -83,7 +95,7 @@ fn patient_policy() -> String {
 
 impl World {
     /// One of the worlds of `world.sql`, with so many times its hidden rows, in a cluster of its own.
-    pub async fn open(world: u8, volumes: u32) -> Self {
+    pub async fn open(world: u8, volumes: u32, back_end: BackEnd) -> Self {
         let database = TestDatabase::alone().await;
         let replace =
             |path: &str| read(path).replace("{{world}}", &world.to_string()).replace("{{more}}", &(volumes - 1).to_string());
@@ -91,7 +103,13 @@ impl World {
             database.owner.batch_execute(&replace(path)).await.unwrap_or_else(|error| panic!("{path}: {error:?}"));
         }
         database.set_up(SCHEMAS).await;
-        Self::begin(database, &Rules { policy: &patient_policy(), search_path: SEARCH_PATH }).await
+        if back_end == BackEnd::Policies {
+            database.policies_on(FILTERED).await;
+        }
+        let this = Self::begin(database, &Rules { policy: &patient_policy(), search_path: SEARCH_PATH }).await;
+        let policies = this.database.cell("SELECT count(*) FROM pg_policy WHERE NOT polpermissive").await;
+        assert_eq!(policies, if back_end == BackEnd::Policies { FILTERED.len() } else { 0 }.to_string());
+        this
     }
 
     /// Opens the task over a database that is set up.
@@ -110,7 +128,8 @@ impl World {
         let opened = served.query("select 1").await;
         assert!(opened.get("rows").is_some(), "{opened}");
         // Keys are pinned: hashed values depend on the task's random key and on nothing hidden.
-        database.owner.batch_execute("UPDATE pgteller_private.task SET key = sha256('a key for both worlds')").await.unwrap();
+        let pin = "UPDATE pgteller_private.task SET key = sha256('a key for both worlds'); UPDATE pgteller_private.keys SET key = sha256('another')";
+        database.owner.batch_execute(pin).await.unwrap();
         let role = database.cell("SELECT role_name FROM pgteller_private.task").await;
         Self { database, served, role }
     }
@@ -162,14 +181,14 @@ pub struct Worlds {
 
 impl Worlds {
     /// The worlds of `world.sql`.
-    pub async fn open(volumes: Option<u32>) -> Self {
+    pub async fn open(volumes: Option<u32>, back_end: BackEnd) -> Self {
         let many = async {
             match volumes {
-                Some(times) => Some(World::open(1, times).await),
+                Some(times) => Some(World::open(1, times, back_end).await),
                 None => None,
             }
         };
-        let (zero, one, many) = tokio::join!(World::open(0, 1), World::open(1, 1), many);
+        let (zero, one, many) = tokio::join!(World::open(0, 1, back_end), World::open(1, 1, back_end), many);
         Self { zero, one, many }
     }
 

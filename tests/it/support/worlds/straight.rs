@@ -70,6 +70,8 @@ pub fn bare(sql: &str) -> String {
 pub struct Shown {
     /// Rows, none, or an error, in the first.
     pub outcome: &'static str,
+    /// Whether the two worlds showed the same.
+    pub alike: bool,
     /// Markers, with what they were in.
     pub finding: Option<String>,
 }
@@ -79,7 +81,7 @@ pub async fn shows(zero: &Straight<'_>, one: &Straight<'_>, sql: &str) -> Shown 
     let (first, second) = tokio::join!(zero.shown(sql), one.shown(sql));
     let found = leaked_by_either(sql, first.text(), second.text());
     let finding = (!found.is_empty()).then(|| format!("shows {found:?}: {sql}\n  {:.400}\n  {:.400}", first.text(), second.text()));
-    Shown { outcome: first.outcome(), finding }
+    Shown { outcome: first.outcome(), alike: first.text() == second.text(), finding }
 }
 
 /// What came back.
