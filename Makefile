@@ -1,5 +1,5 @@
 # The commands of this repository. `make demo` and `make test` set up what they need and say what they install.
-.PHONY: help setup demo test fmt lint unit policy generated interop bench chaos release
+.PHONY: help setup demo test fmt lint unit policy generated interop bench fuzz chaos release
 
 CARGO ?= cargo
 OPA_VERSION := v1.22.0
@@ -55,14 +55,16 @@ interop: setup
 ## make bench     the measured promises, against their baselines
 bench:
 	@scripts/setup rust postgresql
-	$(CARGO) bench --locked --bench latency
+	$(CARGO) bench --locked --bench latency --bench backends
 
-## make chaos     kills, restarts and shortages at random stages, and what they leave behind; COUNT and SEED as you like
-COUNT ?= 300
-SEED ?= 1
+## make fuzz      mutated input against everything that reads, SECONDS for each target
+fuzz:
+	$(CARGO) bench --quiet --locked --profile dev --bench fuzz -- $(or $(SECONDS),60) $(or $(SEED),1)
+
+## make chaos     kills, restarts and shortages at random stages, and what they leave behind; COUNT events
 chaos:
 	@scripts/setup rust postgresql
-	$(CARGO) bench --locked --profile dev --bench chaos -- $(COUNT) $(SEED)
+	$(CARGO) bench --locked --profile dev --bench chaos -- $(or $(COUNT),300) $(or $(SEED),1)
 
 ## make release   the binary as it is published
 release:

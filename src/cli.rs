@@ -6,9 +6,11 @@
 mod audit;
 mod config;
 pub mod demo;
+mod doctor;
 mod profile;
 mod serve;
 mod setup;
+mod status;
 pub mod throwaway;
 
 use std::io::Write;
@@ -42,6 +44,10 @@ enum Command {
     Config(config::ConfigCommand),
     /// Prepare a database, or print what would be run.
     Setup(setup::Setup),
+    /// Look for what would let a task around its grants.
+    Doctor(doctor::Doctor),
+    /// Show how each database stands.
+    Status(status::Status),
     /// Look at the audit log.
     Audit(audit::AuditCommand),
     /// Take views out of a migration's way.
@@ -65,6 +71,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Serve(serve) => Box::pin(serve.run()).await,
         Command::Config(config) => Box::pin(config.run()).await,
         Command::Setup(setup) => Box::pin(setup.run()).await,
+        Command::Doctor(doctor) => Box::pin(doctor.run()).await,
+        Command::Status(status) => Box::pin(status.run()).await,
         Command::Audit(audit) => audit.run(),
         Command::Profile(profile) => Box::pin(profile.run()).await,
         Command::Demo(demo) => Box::pin(demo.run()).await,

@@ -161,7 +161,7 @@ pub struct Database {
     pub tls: Option<Tls>,
     /// A file of PEM certificates to trust instead of the machine's.
     pub tls_ca_file: Option<PathBuf>,
-    /// Ids of preflight findings that you accept.
+    /// Ids of preflight findings that you accept, as `pgteller doctor` shows them.
     #[serde(default)]
     pub acknowledge: Vec<String>,
     /// Sessions of tasks that may be open in this database at once. Default: 50.

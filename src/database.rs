@@ -4,7 +4,9 @@
 //! Only this module and `profile` put SQL of ours together. Never runs an agent's statement on the admin connection, and never decides.
 
 pub mod admin;
+pub mod examination;
 mod governed;
+pub mod posture;
 pub mod preflight;
 pub mod quote;
 pub mod role;
@@ -39,12 +41,15 @@ pub enum DatabaseError {
         #[source]
         source: tokio_postgres::Error,
     },
-    /// Preflight found something that is not acknowledged.
+    /// Preflight found something serious that is not acknowledged.
     #[error("preflight stopped it: {}", .0.iter().map(|finding| finding.id.as_str()).collect::<Vec<_>>().join(", "))]
     Preflight(Vec<preflight::Finding>),
     /// The set-up is missing, or of another version.
     #[error("{0}")]
     Setup(String),
+    /// A profile was dropped between being built and being used.
+    #[error("a profile vanished while a task was opened on it")]
+    Vanished,
     /// Somebody migrates: no profile is built for now.
     #[error("profiles are held for a migration")]
     Held,

@@ -12,10 +12,11 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::model::call::DescribeAsk;
-use crate::model::grants::{ColumnGrant, GrantSet, Mask, Operator, Predicate, RelationGrant};
+use crate::model::grants::{ColumnGrant, GrantSet, Operator, Predicate, RelationGrant};
+use crate::model::mask::Mask;
 use crate::model::names::RelationName;
 use crate::model::refusal::{Code, Refusal};
-use crate::model::snapshot::{Column, Relation, Snapshot};
+use crate::model::snapshot::{Column, ColumnType, Relation, Snapshot};
 use crate::model::text::visible;
 
 /// Most relations that an overview or a search lists.
@@ -141,19 +142,27 @@ fn describe_column(column: &Column, how: &ColumnGrant) -> Value {
     let labels: Vec<String> = column.kind.enum_labels.iter().map(|label| visible(label)).collect();
     add(&mut described, "values", (!labels.is_empty()).then_some(labels));
     if let ColumnGrant::Masked(mask) = how {
-        add(&mut described, "masked", Some(explain_mask(mask)));
+        add(&mut described, "masked", Some(explain_mask(mask, &column.kind)));
     }
     described
 }
 
-fn explain_mask(mask: &Mask) -> String {
-    match mask {
+/// What the column shows under its mask, for some types less.
+fn explain_mask(mask: &Mask, kind: &ColumnType) -> String {
+    let shown = match mask {
         Mask::Null => "always NULL".to_owned(),
         Mask::Redact => "a constant".to_owned(),
         Mask::Hash => "a keyed hash: equal values stay equal within this task".to_owned(),
+        Mask::Pseudonym { domain } => {
+            format!("a keyed code: equal values of the domain `{domain}` have equal codes, in every task")
+        }
         Mask::Partial { keep_last } => format!("only the last {keep_last} characters or digits"),
         Mask::Email => "only the domain of an e-mail address".to_owned(),
-    }
+        Mask::Truncate { to } => format!("dates and times: only the beginning of the {}, in UTC; else a constant", to.as_str()),
+        Mask::Bucket { width } => format!("numbers rounded down to multiples of {width}; else a constant"),
+    };
+    let by_element = kind.element.is_some() && !matches!(mask, Mask::Null | Mask::Redact);
+    if by_element { format!("each element: {shown}") } else { shown }
 }
 
 /// The row filter in words. A column that does not exist for the task is not named.

@@ -184,7 +184,7 @@ impl Step<'_> {
     async fn describe(&self, ask: &DescribeAsk, draft: &mut Draft) -> Result<Answer, Failure> {
         let rights = self.task.rights().await;
         self.decide("describe", None, None, Describing, draft).await?;
-        Ok(Answer::Description(describe(ask, &rights.grants, &rights.snapshot)?))
+        Ok(Answer::description(describe(ask, &rights.grants, &rights.snapshot)?))
     }
 
     /// What the statement reads, and what policy would say of running it; a real plan only where policy names it.
@@ -203,7 +203,7 @@ impl Step<'_> {
             draft.executed(&executed.role, executed.backend_pid);
             explained = with_plan(explained, &sink.finish(executed.more).1);
         }
-        Ok(Answer::Description(explained))
+        Ok(Answer::description(explained))
     }
 
     /// Text to statement. Pure, and neither role nor connection exist yet, unless PostgreSQL has to parse what we do not read.

@@ -6,6 +6,7 @@ pub mod call;
 pub mod decision;
 pub mod entry;
 pub mod grants;
+pub mod mask;
 pub mod names;
 pub mod principal;
 pub mod refusal;

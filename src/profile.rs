@@ -6,6 +6,7 @@
 pub mod compile;
 mod masks;
 pub mod migration;
+mod policies;
 mod predicates;
 pub mod setup;
 
@@ -16,14 +17,12 @@ use tokio_postgres::{Client, GenericClient, Transaction};
 pub use compile::{Compiled, compile};
 
 use crate::clock::{Clock, Instant};
+use crate::database::preflight::{self, Depth};
 use crate::database::role::{self, TaskRole, TaskRoleAsk};
-use crate::database::{DatabaseError, Governed, preflight, quote};
+use crate::database::{DatabaseError, Governed, quote};
 
 const FILL_CATALOG: &str = include_str!("profile/catalog/fill.sql");
 const FORGET_CATALOG: &str = include_str!("profile/catalog/forget.sql");
-
-/// How often a profile is built for one task, should others drop it each time.
-const MAX_BUILDS: usize = 3;
 
 /// Building a large profile takes seconds, and profiles of one database are built one after the other: who comes second waits.
 const WAIT_FOR_BUILDERS: &str = "SET LOCAL lock_timeout = '14s'";
@@ -43,22 +42,8 @@ async fn open_role_unbounded(
     clock: &Clock,
 ) -> Result<TaskRole, DatabaseError> {
     let mut guard = governed.announced().await?;
-    for _ in 0..MAX_BUILDS {
-        if let Some(role) = try_open_role(guard.client()?, governed, compiled, until, clock).await? {
-            return Ok(role);
-        }
-    }
-    Err(vanished())
-}
-
-async fn try_open_role(
-    client: &mut Client,
-    governed: &Governed,
-    compiled: &Compiled,
-    until: Instant,
-    clock: &Clock,
-) -> Result<Option<TaskRole>, DatabaseError> {
-    let Some(transaction) = with_profile(client, governed, compiled).await? else { return Ok(None) };
+    let client = guard.client()?;
+    let transaction = with_profile(client, governed, compiled, clock).await?;
     let ask = TaskRoleAsk {
         installation: &governed.installation,
         instance: &governed.instance,
@@ -69,26 +54,18 @@ async fn try_open_role(
     };
     let role = role::create(&transaction, &ask, clock).await?;
     transaction.commit().await.map_err(DatabaseError::admin("opening a task"))?;
-    Ok(Some(role))
+    Ok(role)
 }
 
 /// Moves an open task to another profile in one transaction; its next statement sees the new one.
-pub async fn move_role(governed: &Governed, compiled: &Compiled, role: &str) -> Result<(), DatabaseError> {
-    governed.bounded(move_role_unbounded(governed, compiled, role)).await
+pub async fn move_role(governed: &Governed, compiled: &Compiled, role: &str, clock: &Clock) -> Result<(), DatabaseError> {
+    governed.bounded(move_role_unbounded(governed, compiled, role, clock)).await
 }
 
-async fn move_role_unbounded(governed: &Governed, compiled: &Compiled, role: &str) -> Result<(), DatabaseError> {
+async fn move_role_unbounded(governed: &Governed, compiled: &Compiled, role: &str, clock: &Clock) -> Result<(), DatabaseError> {
     let mut guard = governed.admin().await?;
-    for _ in 0..MAX_BUILDS {
-        if try_move_role(guard.client()?, governed, compiled, role).await? {
-            return Ok(());
-        }
-    }
-    Err(vanished())
-}
-
-async fn try_move_role(client: &mut Client, governed: &Governed, compiled: &Compiled, role: &str) -> Result<bool, DatabaseError> {
-    let Some(transaction) = with_profile(client, governed, compiled).await? else { return Ok(false) };
+    let client = guard.client()?;
+    let transaction = with_profile(client, governed, compiled, clock).await?;
     let moving = || DatabaseError::admin("moving a task to another profile");
     transaction
         .execute("SELECT pgteller_api.move_task($1::text::name, $2::text::name)", &[&role, &compiled.role])
@@ -106,26 +83,25 @@ async fn try_move_role(client: &mut Client, governed: &Governed, compiled: &Comp
         )
         .await
         .map_err(moving())?;
-    transaction.commit().await.map_err(moving())?;
-    Ok(true)
+    transaction.commit().await.map_err(moving())
 }
 
-fn vanished() -> DatabaseError {
-    DatabaseError::Unexpected("a profile vanished again and again while a task was opened on it".to_owned())
-}
-
-/// A transaction in which the profile exists and cannot be dropped. Nothing if another process that ended dropped it between its building and
-/// our lock.
+/// A transaction in which the profile exists and cannot be dropped.
 async fn with_profile<'a>(
     client: &'a mut Client,
     governed: &Governed,
     compiled: &Compiled,
-) -> Result<Option<Transaction<'a>>, DatabaseError> {
+    clock: &Clock,
+) -> Result<Transaction<'a>, DatabaseError> {
     let using = || DatabaseError::admin("looking for the profile");
+    ensure_keys(client, compiled, clock).await?;
     if !is_built(client, compiled).await? {
         if migration::is_held(client).await? {
             return Err(DatabaseError::Held);
         }
+        build(client, governed, compiled).await?;
+    } else if !is_whole(client, compiled).await? && drop_one(client, &governed.view_owner, &compiled.role).await? {
+        // Somebody dropped policies of it: its rows vanished. It is built anew if no task is on it.
         build(client, governed, compiled).await?;
     }
     let transaction = client.transaction().await.map_err(using())?;
@@ -134,10 +110,24 @@ async fn with_profile<'a>(
     if is_built(&transaction, compiled).await? {
         let used = "UPDATE pgteller_private.profile SET used_at = now() WHERE name = $1::text::name AND used_at < now() - interval '1 minute'";
         transaction.execute(used, &[&compiled.role]).await.map_err(using())?;
-        Ok(Some(transaction))
+        Ok(transaction)
     } else {
-        Ok(None)
+        Err(DatabaseError::Vanished)
     }
+}
+
+/// Makes the keys of value domains that have none: also for a profile that is built, since the DBA changes a key by deleting it.
+async fn ensure_keys(client: &Client, compiled: &Compiled, clock: &Clock) -> Result<(), DatabaseError> {
+    for domain in &compiled.value_domains {
+        client
+            .execute(
+                "INSERT INTO pgteller_private.keys(id, key) SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM pgteller_private.keys WHERE id = $1) ON CONFLICT DO NOTHING",
+                &[&domain.as_str(), &clock.random::<32>().as_slice()],
+            )
+            .await
+            .map_err(DatabaseError::admin("making the key of a value domain"))?;
+    }
+    Ok(())
 }
 
 async fn is_built(client: &impl GenericClient, compiled: &Compiled) -> Result<bool, DatabaseError> {
@@ -153,15 +143,27 @@ async fn is_built(client: &impl GenericClient, compiled: &Compiled) -> Result<bo
     }
 }
 
+/// Whether every view that relies on a policy still has it.
+async fn is_whole(client: &impl GenericClient, compiled: &Compiled) -> Result<bool, DatabaseError> {
+    if compiled.limited.is_empty() {
+        return Ok(true);
+    }
+    let count = "SELECT (SELECT count(*) FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE r.rolname = $1::text::name) \
+         <= (SELECT count(*) FROM pg_policy p WHERE p.polname = $1::text::name AND NOT p.polpermissive)";
+    let row = client.query_one(count, &[&policies::owner_of(&compiled.role)]).await;
+    Ok(row.map_err(DatabaseError::admin("looking for the profile's policies"))?.get(0))
+}
+
 async fn build(client: &mut Client, governed: &Governed, compiled: &Compiled) -> Result<(), DatabaseError> {
     let building = || DatabaseError::admin("building a profile");
-    let mut findings = preflight::inspect(client).await?;
+    // Grants to PUBLIC come with migrations: looked for again each time, and only what stops.
+    let mut findings = preflight::inspect(client, governed.ours(), Depth::Serious).await?;
     findings.extend(compiled.findings.iter().cloned());
-    findings.retain(|finding| !governed.acknowledged.contains(&finding.id));
+    findings.retain(|finding| finding.stops(&governed.acknowledged));
     if !findings.is_empty() {
         return Err(DatabaseError::Preflight(findings));
     }
-    let transaction = client.transaction().await.map_err(building())?;
+    let mut transaction = client.transaction().await.map_err(building())?;
     transaction.batch_execute(WAIT_FOR_BUILDERS).await.map_err(building())?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&compiled.lock]).await.map_err(building())?;
     if is_built(&transaction, compiled).await? {
@@ -172,6 +174,7 @@ async fn build(client: &mut Client, governed: &Governed, compiled: &Compiled) ->
     transaction.batch_execute(&format!("{WAIT_FOR_TABLES}; SET LOCAL ROLE {owner}")).await.map_err(building())?;
     transaction.batch_execute(&compiled.ddl).await.map_err(building())?;
     transaction.batch_execute("RESET ROLE").await.map_err(building())?;
+    policies::build(&mut transaction, &compiled.role, &governed.view_owner, &compiled.limited).await?;
     transaction
         .execute(
             "INSERT INTO pgteller_private.profile(name, identity, schemas) VALUES ($1::text::name, $2, $3)",
@@ -247,6 +250,7 @@ async fn drop_one(client: &mut Client, view_owner: &str, name: &str) -> Result<b
         drop_views(&transaction, view_owner, name, &row.get::<_, Vec<String>>(0)).await?;
     }
     transaction.execute("SELECT pgteller_api.drop_role($1::text::name)", &[&name]).await.map_err(dropping())?;
+    drop_policies(&transaction, name).await?;
     transaction.commit().await.map_err(dropping())?;
     Ok(true)
 }
@@ -261,6 +265,17 @@ async fn drop_views(transaction: &Transaction<'_>, view_owner: &str, name: &str,
     }
     transaction.batch_execute("RESET ROLE").await.map_err(dropping())?;
     transaction.execute(FORGET_CATALOG, &[&name]).await.map_err(dropping())?;
+    Ok(())
+}
+
+/// Drops the owner of a profile's flat views, and with it the profile's policies.
+async fn drop_policies(transaction: &Transaction<'_>, name: &str) -> Result<(), DatabaseError> {
+    let dropping = || DatabaseError::admin("dropping a profile's policies");
+    // They go under ACCESS EXCLUSIVE: nobody shall wait long behind it.
+    transaction.batch_execute("SET LOCAL lock_timeout = '500ms'").await.map_err(dropping())?;
+    let owner =
+        "SELECT pgteller_api.drop_role(m.role_name) FROM pgteller_api.made m WHERE m.kind = 'o' AND m.role_name = $1::text::name";
+    transaction.execute(owner, &[&policies::owner_of(name)]).await.map_err(dropping())?;
     Ok(())
 }
 

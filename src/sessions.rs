@@ -18,7 +18,7 @@ use crate::database::wire::{Wire, WireError};
 use crate::database::{DatabaseError, Governed, sqlstate};
 use crate::model::decision::Limits;
 use crate::model::grants::GrantSet;
-use crate::model::names::{DatabaseName, RoleName};
+use crate::model::names::{DatabaseName, RelationName, RoleName};
 use crate::model::refusal::{Code, Failure, Fault, Refusal};
 use crate::model::snapshot::Snapshot;
 use crate::profile::compile::ProfileViews;
@@ -48,6 +48,13 @@ pub struct Rights {
     pub compiled: Compiled,
     /// The schema it was checked against.
     pub snapshot: Arc<Snapshot>,
+}
+
+impl Rights {
+    /// Whether the task sees only some rows of a relation.
+    pub fn limits_rows(&self, relation: &RelationName) -> bool {
+        self.grants.relations.get(relation).is_some_and(|grant| grant.rows.is_some())
+    }
 }
 
 /// The role and sessions of one task.
@@ -149,7 +156,7 @@ impl TaskSessions {
         if !current {
             let role = match inner.role.take() {
                 Some(open) => {
-                    let moved = profile::move_role(&self.governed, compiled, open.role.name.as_str()).await;
+                    let moved = profile::move_role(&self.governed, compiled, open.role.name.as_str(), &self.clock).await;
                     if let Err(error) = moved {
                         // The role stays the task's, on no profile that is known.
                         inner.role = Some(OpenRole { profile: String::new(), ..open });
@@ -200,9 +207,14 @@ impl TaskSessions {
             }
             DatabaseError::Preflight(findings) => {
                 for finding in findings {
-                    tracing::error!(database = %self.governed.name, id = finding.id, mend = finding.fix, "{}", finding.message);
+                    tracing::error!(database = %self.governed.name, id = finding.id, mend = %finding.fix, "{}", finding.message);
                 }
                 return stopped(&self.governed.name).into();
+            }
+            DatabaseError::Vanished => {
+                return Failure::Stale(
+                    Refusal::new(Code::Busy, "the task's views were dropped while the call came in").hint("send it again"),
+                );
             }
             DatabaseError::Held => {
                 return Refusal::new(Code::DatabaseUnavailable, format!("the database `{}` is being migrated", self.governed.name))

@@ -21,6 +21,7 @@ pub mod proof;
 pub mod read;
 pub mod rewrite;
 pub mod tokens;
+pub mod types;
 pub mod walk;
 pub mod words;
 
@@ -85,6 +86,8 @@ pub struct Unread {
     pub text: String,
     /// How to map places in `text` back to the agent's own.
     pub edits: Edits,
+    /// Whether an `ARRAY[…]` may hold arrays: then it must not meet a row filter.
+    pub may_nest_arrays: bool,
     /// Why our own reading gave up.
     pub why: &'static str,
 }

@@ -4,7 +4,8 @@
 # Gives: `columns` (relation -> column -> "clear" or {"mask": …}); a hidden column is not there.
 # Never: shows a column whose label or mask it does not understand.
 #
-# A treatment is "clear", "hide", or an object {"mask": kind}, for `partial` with "keep_last".
+# A treatment is "clear", "hide", or an object {"mask": kind}, with "keep_last" (`partial`), "domain" (`pseudonym`),
+# "to" (`truncate`) or "width" (`bucket`).
 #
 # METADATA
 # scope: package
@@ -66,7 +67,18 @@ treatment_by(mask) := "clear" if {
 } else := mask if {
 	mask == {"mask": "partial", "keep_last": mask.keep_last}
 	wellformed.is_count(mask.keep_last)
+} else := mask if {
+	mask == {"mask": "pseudonym", "domain": mask.domain}
+	is_string(mask.domain)
+} else := mask if {
+	mask == {"mask": "truncate", "to": mask.to}
+	mask.to in coarsest_first
+} else := mask if {
+	mask == {"mask": "bucket", "width": mask.width}
+	wellformed.is_count(mask.width)
 }
+
+coarsest_first := ["year", "quarter", "month", "week", "day", "hour"]
 
 strictest(treatments) := "hide" if {
 	"hide" in treatments
@@ -74,13 +86,34 @@ strictest(treatments) := "hide" if {
 	{"mask": "null"} in treatments
 } else := {"mask": "redact"} if {
 	{"mask": "redact"} in treatments
+} else := {"mask": "redact"} if {
+	shows_what_others_hide(treatments)
 } else := {"mask": "hash"} if {
 	{"mask": "hash"} in treatments
+} else := {"mask": "hash"} if {
+	count({treatment.domain | some treatment in treatments}) > 1
+} else := pseudonym if {
+	some pseudonym in treatments
+	pseudonym.mask == "pseudonym"
 } else := {"mask": "partial", "keep_last": min(kept)} if {
 	kept := {treatment.keep_last | some treatment in treatments}
 	count(kept) > 0
 } else := {"mask": "email"} if {
 	{"mask": "email"} in treatments
+} else := {"mask": "truncate", "to": coarsest_first[min(places)]} if {
+	places := {place | some treatment in treatments; some place, period in coarsest_first; period == treatment.to}
+	count(places) > 0
+} else := {"mask": "bucket", "width": max(widths)} if {
+	widths := {treatment.width | some treatment in treatments}
+	count(widths) > 0
 } else := "clear" if {
 	treatments == {"clear"}
 } else := "hide"
+
+# `truncate` and `bucket` show of dates and numbers what no other mask shows, and redact what others show.
+shows_what_others_hide(treatments) if {
+	kinds := {treatment.mask | some treatment in treatments}
+	count(kinds) > 1
+	some kind in {"truncate", "bucket"}
+	kind in kinds
+}

@@ -64,6 +64,48 @@ test_the_strictest_label_wins if {
 	treatment(["noise", "money", "pii.person", "pci.card", "pii.email", "public"], given.policy) == {"mask": "null"}
 }
 
+coarse := given.policy_with({"masks": {
+	"public": {"mask": "clear"},
+	"mail": {"mask": "email"},
+	"tail": {"mask": "partial", "keep_last": 3},
+	"code": {"mask": "hash"},
+	"user": {"mask": "pseudonym", "domain": "user"},
+	"customer": {"mask": "pseudonym", "domain": "customer"},
+	"month": {"mask": "truncate", "to": "month"},
+	"week": {"mask": "truncate", "to": "week"},
+	"tens": {"mask": "bucket", "width": 10},
+	"hundreds": {"mask": "bucket", "width": 100},
+	"gone": {"mask": "null"},
+}})
+
+test_pseudonyms_buckets_and_periods if {
+	treatment(["user"], coarse) == {"mask": "pseudonym", "domain": "user"}
+	treatment(["month"], coarse) == {"mask": "truncate", "to": "month"}
+	treatment(["tens"], coarse) == {"mask": "bucket", "width": 10}
+	treatment(["public", "user"], coarse) == {"mask": "pseudonym", "domain": "user"}
+	treatment(["public", "month"], coarse) == {"mask": "truncate", "to": "month"}
+	treatment(["public", "tens"], coarse) == {"mask": "bucket", "width": 10}
+}
+
+test_of_one_kind_the_coarser_wins if {
+	treatment(["week", "month"], coarse) == {"mask": "truncate", "to": "month"}
+	treatment(["tens", "hundreds"], coarse) == {"mask": "bucket", "width": 100}
+}
+
+test_codes_of_two_keys_agree_with_neither if {
+	treatment(["user", "customer"], coarse) == {"mask": "hash"}
+	treatment(["user", "code"], coarse) == {"mask": "hash"}
+	treatment(["user", "tail"], coarse) == {"mask": "pseudonym", "domain": "user"}
+	treatment(["user", "mail"], coarse) == {"mask": "pseudonym", "domain": "user"}
+}
+
+test_buckets_and_periods_beside_other_masks_redact if {
+	every other in ["mail", "tail", "code", "user", "month"] { treatment(["tens", other], coarse) == {"mask": "redact"} }
+	every other in ["mail", "tail", "code", "user", "tens"] { treatment(["month", other], coarse) == {"mask": "redact"} }
+	treatment(["tens", "gone"], coarse) == {"mask": "null"}
+	hidden(["tens", "nobody knows"], coarse)
+}
+
 test_a_mask_that_we_do_not_know_hides if {
 	every mask in [
 		{"mask": "shuffle"},
@@ -80,6 +122,19 @@ test_a_mask_that_we_do_not_know_hides if {
 		{"mask": "partial", "keep_last": 3, "keep_first": 1},
 		{"keep_last": 3},
 		{},
+		{"mask": "pseudonym"},
+		{"mask": "pseudonym", "domain": 5},
+		{"mask": "pseudonym", "domain": "user", "keep_last": 3},
+		{"mask": "hash", "domain": "user"},
+		{"mask": "truncate"},
+		{"mask": "truncate", "to": "decade"},
+		{"mask": "truncate", "to": 0},
+		{"mask": "truncate", "to": "year", "width": 10},
+		{"mask": "bucket"},
+		{"mask": "bucket", "width": "10"},
+		{"mask": "bucket", "width": 0.5},
+		{"mask": "bucket", "width": -10},
+		{"mask": "bucket", "to": "year"},
 		"email",
 		"clear",
 		null,

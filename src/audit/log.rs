@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::clock::{Clock, hex};
 use crate::config::Durability;
 use crate::model::entry::Entry;
+use crate::model::text::escape_json;
 
 /// What stands before the first line of a chain.
 pub const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -98,7 +99,7 @@ impl Log {
 
     /// Appends one entry; returns once it is as durable as configured.
     pub async fn append(&self, entry: &Entry) -> Result<(), AuditError> {
-        let text = serde_json::to_string(entry).map_err(AuditError::Serialise)?;
+        let text = escape_json(serde_json::to_string(entry).map_err(AuditError::Serialise)?);
         tracing::info!(target: "pgteller::audit", entry = %text);
         let ticket = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);

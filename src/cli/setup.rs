@@ -12,8 +12,8 @@ use crate::clock::Clock;
 use crate::config::Database;
 use crate::database::admin;
 use crate::database::role::scram_verifier;
-use crate::model::names::InstallationId;
-use crate::profile::setup::{InstallationRoles, removal, script};
+use crate::model::names::{InstallationId, RelationName};
+use crate::profile::setup::{InstallationRoles, policies_on, removal, script_with_policies};
 use crate::secret::Secret;
 use crate::settings::Target;
 
@@ -26,6 +26,9 @@ pub struct Setup {
     /// Schemas whose tables may ever be shown: the upper bound of every policy.
     #[arg(long, value_delimiter = ',', value_name = "SCHEMAS")]
     select: Vec<String>,
+    /// Tables whose row filters may be policies (row-level security), which keep indexes. With an installation already there, only this is added.
+    #[arg(long, value_delimiter = ',', value_name = "TABLES", conflicts_with = "remove", value_parser = table)]
+    rls: Vec<RelationName>,
     /// Where the password of the gateway's login is written (made, not overwritten).
     #[arg(long, value_name = "FILE", default_value = "pgteller.password")]
     password_file: PathBuf,
@@ -44,10 +47,16 @@ impl Setup {
         if self.remove {
             return self.run_removal().await;
         }
+        if !self.rls.is_empty() && self.admin_url.is_some() {
+            let (_, client) = self.connect().await?;
+            if let Some(id) = installed(&client).await? {
+                return self.add_policies(&client, &id).await;
+            }
+        }
         let id = InstallationId(clock.random_hex::<4>());
         let password = clock.random_hex::<32>();
         let verifier = scram_verifier(&password, &clock.random::<16>());
-        let sql = script(&id, &verifier, &self.select);
+        let sql = script_with_policies(&id, &verifier, &self.select, &self.rls);
         if self.print {
             write_password(&self.password_file, &password)?;
             return say(sql);
@@ -58,12 +67,21 @@ impl Setup {
         if let Err(error) = client.batch_execute(&sql).await {
             // The script is one transaction: nothing of it is left, and neither is the password.
             std::fs::remove_file(&self.password_file)?;
-            let said = error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned());
-            anyhow::bail!("running the set-up script: {said}; nothing was changed");
+            anyhow::bail!("running the set-up script: {}; nothing was changed", said(&error));
         }
         let login = InstallationRoles::of(&id).login;
         say(format_args!("installation {id} is ready. In pgteller.toml:\n"))?;
         say(configuration(&target, &login, &self.password_file))
+    }
+
+    async fn add_policies(&self, client: &Client, id: &InstallationId) -> anyhow::Result<()> {
+        anyhow::ensure!(self.select.is_empty(), "pgteller is already set up in this database; `--select` is for a new set-up");
+        let sql = policies_on(id, &self.rls);
+        if self.print {
+            return say(sql);
+        }
+        client.batch_execute(&sql).await.map_err(|error| anyhow::anyhow!("{}; nothing was changed", said(&error)))?;
+        say(format_args!("installation {id}: row filters on {} tables are policies from now on", self.rls.len()))
     }
 
     async fn run_removal(&self) -> anyhow::Result<()> {
@@ -84,6 +102,14 @@ impl Setup {
         let url = self.admin_url.as_deref().context("give --admin-url")?;
         connect(url).await
     }
+}
+
+fn table(text: &str) -> Result<RelationName, String> {
+    RelationName::parse(text).ok_or_else(|| "write SCHEMA.TABLE".to_owned())
+}
+
+fn said(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
 }
 
 /// Connects as a DBA; the password comes from PGPASSWORD.

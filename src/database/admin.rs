@@ -17,7 +17,8 @@ use crate::secret::{ExposeSecret, Secret};
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 const SESSION: &str = "SET search_path = pg_catalog, pg_temp; SET statement_timeout = '15s'; SET lock_timeout = '2s'; \
-     SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET idle_in_transaction_session_timeout = '60s'";
+     SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET idle_in_transaction_session_timeout = '60s'; \
+     SET standard_conforming_strings = on; SET jit = off";
 
 /// The gateway's own connection to one database.
 #[derive(Debug)]

@@ -11,8 +11,10 @@ use std::time::Duration;
 use tokio::sync::{Mutex, RwLock, Semaphore};
 
 use super::admin::{Admin, AdminGuard};
-use super::preflight::{self, Finding};
-use super::role::{Kept, Ours};
+use super::examination::Examination;
+use super::posture::Posture;
+use super::preflight::{Finding, Ours};
+use super::role::{Kept, Sweep};
 use super::target::Target;
 use super::{DatabaseError, SETUP_VERSION, role, snapshot};
 use crate::clock::Clock;
@@ -33,7 +35,7 @@ pub enum Unready {
     Down(String),
     /// `pgteller setup` was not run here, or by another version.
     Setup(String),
-    /// Preflight found something that is not acknowledged.
+    /// Preflight found something serious that is not acknowledged.
     Stopped(Vec<Finding>),
 }
 
@@ -46,7 +48,7 @@ impl std::fmt::Display for Unready {
                 for finding in findings {
                     write!(f, "\n  {}: {}\n    mend: {}", finding.id, finding.message, finding.fix)?;
                 }
-                write!(f, "\n  or acknowledge by id in `acknowledge` of this database")
+                write!(f, "\n  or acknowledge by id in `acknowledge` of this database; `pgteller doctor` shows everything")
             }
         }
     }
@@ -161,46 +163,61 @@ impl Database {
         }
     }
 
-    async fn open(&self) -> Result<Governed, Unready> {
-        let settings = &self.settings;
-        let admin = Admin::new(settings.target.clone(), settings.login.clone(), settings.password.clone());
+    /// Looks at the database without opening it: for `pgteller doctor`.
+    pub async fn examination(&self) -> Result<Examination, Unready> {
+        let admin = self.gateway();
+        let mut guard = admin.lock().await?;
+        self.examine(guard.client()?).await
+    }
+
+    /// The same, and what is going on in it: for `pgteller status`.
+    pub async fn posture(&self) -> Result<Posture, Unready> {
+        let admin = self.gateway();
         let mut guard = admin.lock().await?;
         let client = guard.client()?;
-        let (installation, view_owner) = installation(client).await?;
-        let mut findings = preflight::inspect(client).await?;
+        let examination = self.examine(client).await?;
+        Ok(Posture::read(client, examination).await?)
+    }
+
+    fn gateway(&self) -> Admin {
+        let settings = &self.settings;
+        Admin::new(settings.target.clone(), settings.login.clone(), settings.password.clone())
+    }
+
+    async fn examine(&self, client: &tokio_postgres::Client) -> Result<Examination, Unready> {
         // A name that no role has: a task's own login is what such a name looks like to pg_hba.conf.
-        let probe = format!("pgteller_{installation}_00000000_{}", self.clock.random_hex::<16>());
-        findings.extend(preflight::try_the_door(&settings.target, admin.login(), admin.password(), &probe).await?);
-        findings.retain(|finding| !settings.acknowledge.contains(&finding.id));
-        if !findings.is_empty() {
-            findings.sort();
-            return Err(Unready::Stopped(findings));
+        let stranger = format!("00000000_{}", self.clock.random_hex::<16>());
+        Examination::read(client, &self.settings, &self.expected, &stranger).await
+    }
+
+    async fn open(&self) -> Result<Governed, Unready> {
+        let settings = &self.settings;
+        let admin = self.gateway();
+        let mut guard = admin.lock().await?;
+        let client = guard.client()?;
+        let examination = self.examine(client).await?;
+        examination.report();
+        let stopping = examination.stopping();
+        if !stopping.is_empty() {
+            return Err(Unready::Stopped(stopping));
         }
         let instance = InstanceId(self.clock.random_hex::<4>());
         let kept = Kept::default();
-        match role::sweep(client, &Ours { installation: &installation, instance: &instance, kept: &kept }).await {
+        match role::sweep(client, &Sweep { installation: &examination.installation, instance: &instance, kept: &kept }).await {
             Ok(0) => {}
             Ok(closed) => tracing::info!(database = %settings.name, closed, "tasks of dead processes were closed"),
             Err(error) => tracing::warn!(database = %settings.name, %error, "sweeping failed"),
         }
-        let fingerprint = snapshot::fingerprint(client).await?;
-        let snapshot = snapshot::read(client, &view_owner, settings.search_path.as_deref()).await?;
         drop(guard);
-        let misspelt: Vec<Finding> =
-            self.expected.iter().filter(|name| !snapshot.knows(name)).map(|name| unknown_name(name)).collect();
-        let misspelt: Vec<Finding> = misspelt.into_iter().filter(|finding| !settings.acknowledge.contains(&finding.id)).collect();
-        if !misspelt.is_empty() {
-            return Err(Unready::Stopped(misspelt));
-        }
         Ok(Governed {
             name: settings.name.clone(),
             environment: settings.environment.clone(),
             target: settings.target.clone(),
             timezone: settings.timezone.clone(),
-            installation,
+            installation: examination.installation,
             instance,
             kept,
-            view_owner,
+            view_owner: examination.view_owner,
             acknowledged: settings.acknowledge.clone(),
             places: Arc::new(Semaphore::new(settings.max_sessions)),
             search_path: settings.search_path.clone(),
@@ -208,20 +225,11 @@ impl Database {
             admin,
             announced: AtomicBool::new(false),
             known: RwLock::new(Known {
-                snapshot: Arc::new(snapshot.labelled(&self.labels)),
-                fingerprint,
+                snapshot: Arc::new(examination.snapshot.labelled(&self.labels)),
+                fingerprint: examination.fingerprint,
                 checked: tokio::time::Instant::now(),
             }),
         })
-    }
-}
-
-/// A name of the policy document that this database does not have: its label or row filter would hold for nothing.
-fn unknown_name(name: &str) -> Finding {
-    Finding {
-        id: format!("policy-name:{name}"),
-        message: format!("the policy document names `{name}`, which is not in this database, or not readable by the view owner"),
-        fix: "correct the name in the policy document, or GRANT SELECT on it to the view owner".to_owned(),
     }
 }
 
@@ -245,6 +253,11 @@ pub async fn installation(client: &tokio_postgres::Client) -> Result<(Installati
 }
 
 impl Governed {
+    /// The roles that preflight looks at.
+    pub fn ours(&self) -> Ours<'_> {
+        Ours { installation: &self.installation, view_owner: &self.view_owner }
+    }
+
     /// The gateway's connection. A process that made roles stays registered on it.
     pub async fn admin(&self) -> Result<AdminGuard<'_>, DatabaseError> {
         let mut guard = self.admin.lock().await?;
@@ -326,16 +339,12 @@ impl Governed {
         .await
     }
 
-    /// What a sweep must know of this process.
-    fn ours(&self) -> Ours<'_> {
-        Ours { installation: &self.installation, instance: &self.instance, kept: &self.kept }
-    }
-
     /// Closes what dead processes left, and what this one failed to close.
     pub async fn sweep(&self) -> Result<usize, DatabaseError> {
         self.bounded(async {
             let mut guard = self.admin().await?;
-            role::sweep(guard.client()?, &self.ours()).await
+            let ask = Sweep { installation: &self.installation, instance: &self.instance, kept: &self.kept };
+            role::sweep(guard.client()?, &ask).await
         })
         .await
     }

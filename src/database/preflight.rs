@@ -1,211 +1,188 @@
-//! Preflight's refusing few: what PUBLIC or the server allows, a task may do, whatever its role lacks.
+//! Preflight: what PUBLIC, the view owner or the server allow, a task may do or learn, whatever its role lacks.
 //!
-//! Takes the gateway's connection, gives [`Finding`]s with the SQL that mends each. Never mends anything itself.
-//! PostgreSQL has no DENY: these are found before a profile is built, and stop the database unless acknowledged by id.
+//! Takes the gateway's connection, gives graded [`Finding`]s, each with what mends it. Never mends anything itself.
+//! PostgreSQL has no DENY: these are looked for before a profile is built, and serious ones stop the database unless acknowledged by id.
+
+mod application;
+mod door;
+mod public;
+mod roles;
+mod script;
+mod server;
 
 use std::collections::BTreeSet;
 
+use serde::Serialize;
 use tokio_postgres::Client;
 
-use super::target::Target;
-use super::wire::{Wire, WireError};
+pub use door::try_the_door;
+pub use script::script;
+pub use server::flaws;
+
 use super::{DatabaseError, quote};
 use crate::model::grants::{ColumnGrant, GrantSet};
+use crate::model::names::InstallationId;
 use crate::model::snapshot::Snapshot;
-use crate::secret::Secret;
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Grade {
+    /// A task could read, write or reach what its grants do not say: stops the database unless acknowledged.
+    Serious,
+    /// Not a way around by itself, but close to one, or answers may differ from what somebody expects.
+    Warning,
+    /// Good to know.
+    Notice,
+}
+
+impl Grade {
+    /// All, the worst first.
+    pub const ALL: [Self; 3] = [Self::Serious, Self::Warning, Self::Notice];
+}
+
+impl std::fmt::Display for Grade {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Serious => "serious",
+            Self::Warning => "warning",
+            Self::Notice => "notice",
+        })
+    }
+}
+
+/// What mends a finding.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fix {
+    /// Statements for a superuser, on one line.
+    Sql(String),
+    /// What somebody has to decide or to do outside of SQL.
+    ByHand(String),
+}
+
+impl std::fmt::Display for Fix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Sql(text) | Self::ByHand(text)) = self;
+        f.write_str(text)
+    }
+}
 
 /// Something that would let a task do or learn what its grants do not say.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
-    /// Stable; what configuration acknowledges.
+    /// Whether it stops the database.
+    pub grade: Grade,
+    /// Stable: the same id always means the same. What configuration acknowledges.
     pub id: String,
     /// What is wrong, one line.
     pub message: String,
-    /// The SQL that mends it, or what to do.
-    pub fix: String,
+    /// What mends it.
+    pub fix: Fix,
 }
 
-const PUBLIC_RELATIONS: &str = "
-SELECT DISTINCT n.nspname::text, c.relname::text
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace,
-     LATERAL (SELECT x.grantee FROM aclexplode(c.relacl) x UNION ALL
-              SELECT x.grantee FROM pg_attribute a, aclexplode(a.attacl) x WHERE a.attrelid = c.oid) g
-WHERE g.grantee = 0 AND c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pgteller_catalog', 'pgteller_information_schema')
-  AND n.nspname !~ '^pg_toast' AND has_schema_privilege('public', n.oid, 'USAGE')
-  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-ORDER BY 1, 2";
-
-const DEFINER_FUNCTIONS: &str = "
-SELECT n.nspname::text, p.proname::text, p.oid::regprocedure::text, p.prokind
-FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-WHERE p.prosecdef AND n.nspname <> 'pg_catalog'
-  AND has_schema_privilege('public', n.oid, 'USAGE') AND has_function_privilege('public', p.oid, 'EXECUTE')
-ORDER BY 3";
-
-const DANGEROUS_EXTENSIONS: &str = "
-SELECT e.extname::text, n.nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
-WHERE e.extname IN ('dblink', 'postgres_fdw', 'file_fdw', 'xml2', 'adminpack', 'lo', 'pg_execute')
-  AND has_schema_privilege('public', n.oid, 'USAGE')
-  AND EXISTS (SELECT FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid WHERE d.classid = 'pg_proc'::regclass AND d.refobjid = e.oid
-                AND d.deptype = 'e' AND has_function_privilege('public', p.oid, 'EXECUTE'))
-ORDER BY 1";
-
-const FOREIGN_SERVERS: &str = "
-SELECT DISTINCT s.srvname::text FROM pg_foreign_server s, aclexplode(s.srvacl) x WHERE x.grantee = 0
-UNION SELECT m.srvname::text FROM pg_user_mappings m WHERE m.umuser = 0 ORDER BY 1";
-
-const UNTRUSTED_LANGUAGES: &str = "
-SELECT l.lanname::text, p.oid::regprocedure::text FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang JOIN pg_namespace n ON n.oid = p.pronamespace
-WHERE NOT l.lanpltrusted AND l.lanname NOT IN ('internal', 'c') AND has_schema_privilege('public', n.oid, 'USAGE')
-  AND has_function_privilege('public', p.oid, 'EXECUTE') ORDER BY 2";
-
-const PUBLIC_CREATE: &str = "
-SELECT n.nspname::text FROM pg_namespace n WHERE has_schema_privilege('public', n.oid, 'CREATE') AND n.nspname !~ '^pg_temp' ORDER BY 1";
-
-const DATABASE: &str = "
-SELECT pg_encoding_to_char(encoding), has_database_privilege('public', oid, 'CREATE'), quote_ident(datname), current_setting('standard_conforming_strings'),
-       current_setting('lo_compat_privileges'), pg_backend_pid()
-FROM pg_database WHERE datname = current_database()";
-
-/// Looks for everything that does not depend on a grant set.
-pub async fn inspect(client: &Client) -> Result<Vec<Finding>, DatabaseError> {
-    let looking = || DatabaseError::admin("looking for what would open a way around");
-    let mut findings = Vec::new();
-    for row in client.query(PUBLIC_RELATIONS, &[]).await.map_err(looking())? {
-        let (schema, name): (String, String) = (row.get(0), row.get(1));
-        findings.push(Finding {
-            id: format!("public-grant:{schema}.{name}"),
-            message: format!("PUBLIC has privileges on `{schema}.{name}`, so every task has them"),
-            fix: format!("REVOKE ALL ON {} FROM PUBLIC;", quote::qualified(&schema, &name)),
-        });
+impl Finding {
+    fn serious(id: impl Into<String>, message: impl Into<String>, fix: Fix) -> Self {
+        Self { grade: Grade::Serious, id: id.into(), message: message.into(), fix }
     }
-    for row in client.query(DEFINER_FUNCTIONS, &[]).await.map_err(looking())? {
-        let (schema, name, signature): (String, String, String) = (row.get(0), row.get(1), row.get(2));
-        let kind = if row.get::<_, i8>(3) as u8 == b'p' { "PROCEDURE" } else { "FUNCTION" };
-        findings.push(Finding {
-            id: format!("definer-function:{schema}.{name}"),
-            message: format!("every task may call `{signature}`, which runs with its owner's rights"),
-            fix: format!("REVOKE EXECUTE ON {kind} {signature} FROM PUBLIC;"),
-        });
+
+    /// Whether it stops a database that acknowledges these ids.
+    pub fn stops(&self, acknowledged: &[String]) -> bool {
+        self.grade == Grade::Serious && !acknowledged.contains(&self.id)
     }
-    for row in client.query(DANGEROUS_EXTENSIONS, &[]).await.map_err(looking())? {
-        let (extension, schema): (String, String) = (row.get(0), row.get(1));
-        findings.push(Finding {
-            id: format!("extension:{extension}"),
-            message: format!("every task may call functions of the extension `{extension}`, which reach out of the database"),
-            fix: format!(
-                "REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA {} FROM PUBLIC;  -- or install it in a schema without USAGE for PUBLIC",
-                quote::identifier(&schema)
-            ),
-        });
-    }
-    for row in client.query(FOREIGN_SERVERS, &[]).await.map_err(looking())? {
-        let server: String = row.get(0);
-        findings.push(Finding {
-            id: format!("foreign-server:{server}"),
-            message: format!("PUBLIC may use the foreign server `{server}`"),
-            fix: format!(
-                "REVOKE ALL ON FOREIGN SERVER {0} FROM PUBLIC; DROP USER MAPPING IF EXISTS FOR PUBLIC SERVER {0};",
-                quote::identifier(&server)
-            ),
-        });
-    }
-    for row in client.query(UNTRUSTED_LANGUAGES, &[]).await.map_err(looking())? {
-        let (language, signature): (String, String) = (row.get(0), row.get(1));
-        findings.push(Finding {
-            id: format!("untrusted-language:{signature}"),
-            message: format!("every task may call `{signature}`, written in the untrusted language `{language}`"),
-            fix: format!("REVOKE EXECUTE ON FUNCTION {signature} FROM PUBLIC;"),
-        });
-    }
-    for row in client.query(PUBLIC_CREATE, &[]).await.map_err(looking())? {
-        let schema: String = row.get(0);
-        findings.push(Finding {
-            id: format!("public-create:{schema}"),
-            message: format!("every task may create objects in the schema `{schema}`"),
-            fix: format!("REVOKE CREATE ON SCHEMA {} FROM PUBLIC;", quote::identifier(&schema)),
-        });
-    }
-    findings.extend(inspect_database(client).await?);
-    Ok(findings)
 }
 
-async fn inspect_database(client: &Client) -> Result<Vec<Finding>, DatabaseError> {
-    let row = client.query_one(DATABASE, &[]).await.map_err(DatabaseError::admin("reading the database's own settings"))?;
-    let (encoding, creates, database): (String, bool, String) = (row.get(0), row.get(1), row.get(2));
-    let mut findings = Vec::new();
-    if encoding != "UTF8" {
-        findings.push(Finding {
-            id: "encoding".to_owned(),
-            message: format!("the database's encoding is {encoding}; texts are only understood in UTF8"),
-            fix: "create the database anew with ENCODING 'UTF8' and restore into it".to_owned(),
-        });
-    }
-    if creates {
-        findings.push(Finding {
-            id: "public-create-schema".to_owned(),
-            message: "every task may create schemas in this database".to_owned(),
-            fix: format!("REVOKE CREATE ON DATABASE {database} FROM PUBLIC;"),
-        });
-    }
-    if row.get::<_, String>(3) != "on" {
-        findings.push(Finding {
-            id: "standard-conforming-strings".to_owned(),
-            message: "standard_conforming_strings is off: strings would not mean what we read".to_owned(),
-            fix: format!("ALTER DATABASE {database} SET standard_conforming_strings = on;"),
-        });
-    }
-    if row.get::<_, String>(4) == "on" {
-        findings.push(Finding {
-            id: "large-objects".to_owned(),
-            message: "lo_compat_privileges is on: every task may read every large object".to_owned(),
-            fix: format!("ALTER DATABASE {database} SET lo_compat_privileges = off;"),
-        });
-    }
-    Ok(findings)
+/// Whose database it is: the roles that the checks look at.
+#[derive(Debug, Clone, Copy)]
+pub struct Ours<'a> {
+    /// The installation, whose id begins the names of its roles.
+    pub installation: &'a InstallationId,
+    /// The role that owns the views.
+    pub view_owner: &'a str,
 }
 
-/// Tries the door itself: a wrong password must be refused by SCRAM, and the backend must be the one that the server names.
-pub async fn try_the_door(target: &Target, login: &str, password: &Secret, probe: &str) -> Result<Vec<Finding>, DatabaseError> {
-    let mut findings = Vec::new();
-    let hba = "in pg_hba.conf, let only `scram-sha-256` in for roles whose names begin with pgteller_";
-    match Wire::connect(target, probe, &Secret::from("wrong on purpose"), None).await {
-        Err(WireError::Server(error)) if error.sqlstate == "28P01" => {}
-        Err(WireError::NotScram(what)) => findings.push(Finding {
-            id: "authentication".to_owned(),
-            message: format!("the server lets a role of ours in with {what} instead of SCRAM"),
-            fix: hba.to_owned(),
-        }),
-        Err(WireError::Server(error)) if error.sqlstate.starts_with("28") => findings.push(Finding {
-            id: "authentication".to_owned(),
-            message: "the server does not answer a wrong password of a role of ours with `invalid password`".to_owned(),
-            fix: hba.to_owned(),
-        }),
-        Err(error) => return Err(DatabaseError::Connect(error)),
-        Ok(_) => findings.push(Finding {
-            id: "authentication".to_owned(),
-            message: "the server accepts a wrong password".to_owned(),
-            fix: hba.to_owned(),
-        }),
+/// How far to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Everything.
+    All,
+    /// Only what stops a database: before each profile build.
+    Serious,
+}
+
+/// One check: a query that gives one array of texts per finding, and what to say about each.
+struct Check {
+    grade: Grade,
+    sql: &'static str,
+    tell: fn(&Parts) -> Told,
+}
+
+/// What a query of a check gave: names, signatures and SQL, by position.
+struct Parts(Vec<String>);
+
+impl Parts {
+    fn at(&self, position: usize) -> &str {
+        self.0.get(position).map_or("", String::as_str)
     }
-    match Wire::connect(target, login, password, None).await {
-        Ok(mut wire) => {
-            let pid = wire.backend_pid_as_told_by_sql().await.map_err(DatabaseError::Connect)?;
-            if pid != wire.process_id() {
-                findings.push(Finding {
-                    id: "pooler".to_owned(),
-                    message: "a connection pooler stands between: cancels and roles would go astray".to_owned(),
-                    fix: "point `url` at PostgreSQL itself, not at the pooler's port".to_owned(),
-                });
-            }
+
+    /// SQL that the query itself put together from quoted names; without any, what to do by hand.
+    fn sql_or(&self, position: usize, by_hand: &str) -> Fix {
+        match self.at(position) {
+            "" => Fix::ByHand(by_hand.to_owned()),
+            sql => Fix::Sql(sql.to_owned()),
         }
-        Err(WireError::NotScram(what)) => findings.push(Finding {
-            id: "authentication-login".to_owned(),
-            message: format!("the server lets the gateway's login in with {what} instead of SCRAM"),
-            fix: hba.to_owned(),
-        }),
-        Err(error) => return Err(DatabaseError::Connect(error)),
     }
+}
+
+/// Id, message and fix.
+struct Told(String, String, Fix);
+
+const CHECKS: [&[Check]; 4] = [public::CHECKS, roles::CHECKS, application::CHECKS, server::CHECKS];
+
+/// What several checks look at. `us`: our roles. `reach`: what the view owner may select. `asker`: how an expression tree reads who asks.
+const COMMON: &str = "
+WITH us AS MATERIALIZED (
+  SELECT $1::text AS prefix, '^' || $1::text || '([a-z]|[0-9a-f]{8})_[0-9a-f]{32}$' AS made,
+    (SELECT oid FROM pg_roles WHERE rolname = $2::text) AS owner,
+    (SELECT oid FROM pg_roles WHERE rolname = $1::text || 'definer') AS definer,
+    (SELECT oid FROM pg_roles WHERE rolname = $1::text || 'login') AS login,
+    (SELECT oid FROM pg_roles WHERE rolname = $1::text || 'policies') AS policies,
+    (SELECT oid FROM pg_database WHERE datname = current_database()) AS db, quote_ident(current_database()) AS dbname
+), reach AS MATERIALIZED (
+  SELECT c.oid, n.nspname::text AS s, c.relname::text AS r, c.relkind, c.relrowsecurity, c.reloptions
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, us
+  WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f') AND c.relpersistence <> 't'
+    AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND n.nspname !~ '^pgteller_'
+    AND has_schema_privilege(us.owner, n.oid, 'USAGE') AND has_any_column_privilege(us.owner, c.oid, 'SELECT')
+), asker AS MATERIALIZED (
+  SELECT '[{]SQLVALUEFUNCTION :op (9|10|11|12) |:funcid (' || string_agg(oid::text, '|') || ') ' AS reads FROM pg_proc
+  WHERE pronamespace = 'pg_catalog'::regnamespace AND proname IN ('current_setting', 'pg_has_role', 'getpgusername', 'current_user', 'session_user', 'system_user')
+)
+";
+
+/// Looks for everything that does not depend on a grant set, in one query.
+pub async fn inspect(client: &Client, ours: Ours<'_>, depth: Depth) -> Result<Vec<Finding>, DatabaseError> {
+    let looking = || DatabaseError::admin("looking for what would open a way around");
+    let checks: Vec<&Check> =
+        CHECKS.iter().copied().flatten().filter(|check| depth == Depth::All || check.grade == Grade::Serious).collect();
+    let queries: Vec<String> = checks
+        .iter()
+        .enumerate()
+        .map(|(number, check)| format!("SELECT {number}::int, found.parts FROM ({}) AS found(parts)", check.sql))
+        .collect();
+    let sql = format!("{COMMON}{}", queries.join("\nUNION ALL\n"));
+    let prefix = format!("pgteller_{}_", ours.installation);
+    let mut findings = Vec::new();
+    for row in client.query(&sql, &[&prefix, &ours.view_owner]).await.map_err(looking())? {
+        let number = usize::try_from(row.get::<_, i32>(0)).unwrap_or(usize::MAX);
+        let Some(check) = checks.get(number) else { continue };
+        let parts: Vec<Option<String>> = row.try_get(1).map_err(looking())?;
+        let Told(id, message, fix) = (check.tell)(&Parts(parts.into_iter().map(Option::unwrap_or_default).collect()));
+        findings.push(Finding { grade: check.grade, id, message, fix });
+    }
+    let version: i32 = client.query_one("SELECT current_setting('server_version_num')::int", &[]).await.map_err(looking())?.get(0);
+    findings.extend(flaws(version).into_iter().filter(|finding| depth == Depth::All || finding.grade == Grade::Serious));
+    findings.sort();
     Ok(findings)
 }
 
@@ -217,13 +194,25 @@ pub fn mixed_indexes(grants: &GrantSet, snapshot: &Snapshot) -> Vec<Finding> {
         for index in &relation.indexes {
             let clear = index.columns.iter().filter(|column| grant.columns.get(*column) == Some(&ColumnGrant::Clear)).count();
             if clear > 0 && clear < index.columns.len() {
-                findings.insert(Finding {
-                    id: format!("mixed-index:{}.{}", name.schema, index.name),
-                    message: format!("the index `{}` on `{name}` mixes visible with hidden or masked columns: row order would tell about the hidden ones", index.name),
-                    fix: format!("-- acknowledge it, or index the columns apart: DROP INDEX {};", quote::qualified(&name.schema, &index.name)),
-                });
+                findings.insert(Finding::serious(
+                    format!("mixed-index:{}.{}", name.schema, index.name),
+                    format!("the index `{}` on `{name}` mixes visible with hidden or masked columns: row order would tell about the hidden ones", index.name),
+                    Fix::ByHand(format!(
+                        "acknowledge it, or index the columns apart: DROP INDEX {};",
+                        quote::qualified(&name.schema, &index.name)
+                    )),
+                ));
             }
         }
     }
     findings.into_iter().collect()
+}
+
+/// A name of the policy document that this database does not have: its label or row filter would hold for nothing.
+pub fn unknown_name(name: &str) -> Finding {
+    Finding::serious(
+        format!("policy-name:{name}"),
+        format!("the policy document names `{name}`, which is not in this database, or not readable by the view owner"),
+        Fix::ByHand("correct the name in the policy document, or GRANT SELECT on it to the view owner".to_owned()),
+    )
 }

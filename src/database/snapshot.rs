@@ -13,8 +13,8 @@ use tokio_postgres::{Client, Row};
 use super::DatabaseError;
 use crate::model::names::RelationName;
 use crate::model::snapshot::{
-    CATALOG, Column, ColumnType, ForeignKey, Function, GovernedCatalog, INFORMATION, Index, Relation, RelationKind, Snapshot,
-    TypeFamily, Volatility,
+    BaseType, CATALOG, Column, ColumnType, ForeignKey, Function, GovernedCatalog, INFORMATION, Index, Relation, RelationKind,
+    Snapshot, TypeFamily, Volatility,
 };
 
 /// What marks a label inside a comment.
@@ -161,21 +161,31 @@ fn relation(row: &Row) -> Option<(u32, (RelationName, Relation))> {
         lineage: BTreeSet::new(),
         definitions: BTreeMap::new(),
         indexes: Vec::new(),
+        policy_owner: row.get(6),
     };
     Some((oid, (RelationName::new(schema, name), relation)))
 }
 
 fn column(row: &Row) -> Column {
     let (comment, labels) = row.get::<_, Option<String>>(10).map_or((None, Vec::new()), |comment| split_comment(&comment));
-    let base: u32 = row.get(7);
-    let labels_of_enum: Vec<String> = row.get(11);
+    let leaf = |name: String| {
+        let enum_labels: Vec<String> = row.get(11);
+        let family = if row.get(13) { TypeFamily::Citext } else { family(row.get(7), !enum_labels.is_empty()) };
+        BaseType { name, family, enum_labels }
+    };
+    let element = row.get::<_, Option<String>>(12).map(leaf);
+    let base = match element {
+        Some(_) => BaseType { name: row.get(8), family: TypeFamily::Other, enum_labels: Vec::new() },
+        None => leaf(row.get(8)),
+    };
     let kind = ColumnType {
         oid: row.get(3),
         typmod: row.get(4),
         name: row.get(6),
-        base_name: row.get(8),
-        family: family(base, !labels_of_enum.is_empty()),
-        enum_labels: labels_of_enum,
+        base_name: base.name,
+        family: base.family,
+        enum_labels: base.enum_labels,
+        element,
         extension_schema: row.get(9),
     };
     Column { name: row.get(1), attnum: row.get(2), kind, not_null: row.get(5), labels, comment }

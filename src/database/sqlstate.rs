@@ -38,6 +38,7 @@ pub fn refusal(error: &ServerError, sql: &str, position: Option<u32>, grants: &G
         }
         "0A000" => Refusal::new(Code::NotAQuery, "this cannot be done on what you see of a relation")
             .hint("you see views: they have no TABLESAMPLE, no system columns, and no rows to lock"),
+        "42601" if sql.contains('`') => failed("42601", named).hint("names take double quotes in PostgreSQL, not backticks"),
         state => failed(state, named),
     };
     let mut refusal = refusal.at(position);
@@ -50,8 +51,9 @@ fn nearest_column<'a>(name: &str, grants: &'a GrantSet) -> Option<&'a str> {
     let wanted = name.rsplit('.').next().unwrap_or(name).trim_matches('"').to_lowercase();
     let far = |column: &str| strsim::damerau_levenshtein(&wanted, &column.to_lowercase());
     let columns = grants.relations.values().flat_map(|grant| grant.columns.keys());
-    let near =
-        columns.map(|column| (far(column), column.as_str())).filter(|(far, column)| *far <= 3 && *far < column.len().div_ceil(2));
+    let near = columns
+        .map(|column| (far(column), column.as_str()))
+        .filter(|(far, column)| (1..=3).contains(far) && *far < column.len().div_ceil(2));
     near.min().map(|(_, column)| column)
 }
 

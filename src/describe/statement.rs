@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::{add, explain_mask, sentence};
+use super::{add, sentence};
 use crate::model::decision::Decision;
 use crate::model::grants::{ColumnGrant, GrantSet};
 use crate::model::statement::{Analysis, ColumnsFrom, RelationUse, Statement};
@@ -47,7 +47,7 @@ fn explain_relation(used: &RelationUse, grants: &GrantSet) -> Value {
         .map(|column| {
             let mut described = json!({"name": column});
             if let Some(ColumnGrant::Masked(mask)) = grants.column(&name, column) {
-                add(&mut described, "masked", Some(explain_mask(mask)));
+                add(&mut described, "masked", Some(mask.name()));
             }
             described
         })

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use crate::model::grants::Mask;
+use crate::model::mask::Mask;
 use crate::model::names::{DatabaseName, ExportId, RequestId};
 use crate::model::refusal::Refusal;
 
@@ -169,6 +169,14 @@ pub enum Answer {
     Content(ExportContent),
 }
 
+impl Answer {
+    /// A description in which every character can be seen.
+    pub fn description(mut value: serde_json::Value) -> Self {
+        crate::model::text::visible_json(&mut value);
+        Self::Description(value)
+    }
+}
+
 /// Rows of a query, as raw JSON.
 #[derive(Debug)]
 pub struct Rows {
@@ -209,7 +217,7 @@ pub struct OutputColumn {
 
 impl OutputColumn {
     /// A column shown through a mask, or clear.
-    pub fn new(name: String, kind: String, mask: Option<Mask>) -> Self {
+    pub fn new(name: String, kind: String, mask: Option<&Mask>) -> Self {
         Self { name, kind, masked: mask.map(Mask::name) }
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::decision::Violation;
+use crate::model::mask::Mask;
 use crate::model::names::RelationName;
 use crate::model::snapshot::Snapshot;
 
@@ -73,38 +74,6 @@ pub enum ColumnGrant {
     Clear,
     /// Through a mask.
     Masked(Mask),
-}
-
-/// The masks. Each keeps the column's type and never raises, whatever the value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(tag = "mask", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Mask {
-    /// Always NULL.
-    Null,
-    /// A constant of the type.
-    Redact,
-    /// A keyed MAC of the value, in the value's type; equal values stay equal within one task.
-    Hash,
-    /// The last `keep_last` characters or digits.
-    Partial {
-        /// How many stay.
-        keep_last: u8,
-    },
-    /// The domain of an e-mail address.
-    Email,
-}
-
-impl Mask {
-    /// The mask's name in the policy document.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Redact => "redact",
-            Self::Hash => "hash",
-            Self::Partial { .. } => "partial",
-            Self::Email => "email",
-        }
-    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -244,8 +213,8 @@ pub enum GrantsError {
     #[error("param `{0}` is not defined as text, number or boolean")]
     Param(String),
     /// A mask that would show everything or cannot be built.
-    #[error("relation `{0}`, column `{1}`: `keep_last` must be between 1 and 9")]
-    KeepLast(RelationName, String),
+    #[error("relation `{0}`, column `{1}`: {2}")]
+    Mask(RelationName, String, &'static str),
     /// Too much to carry.
     #[error("`carry` is larger than 4096 bytes")]
     Carry,
@@ -266,10 +235,10 @@ impl GrantSet {
                 if relation.column(column).is_none() {
                     return Err(GrantsError::UnknownColumn(name.clone(), column.clone()));
                 }
-                if let ColumnGrant::Masked(Mask::Partial { keep_last }) = how
-                    && !(1..=9).contains(keep_last)
+                if let ColumnGrant::Masked(mask) = how
+                    && let Some(fault) = mask.fault()
                 {
-                    return Err(GrantsError::KeepLast(name.clone(), column.clone()));
+                    return Err(GrantsError::Mask(name.clone(), column.clone(), fault));
                 }
             }
             if let Some(rows) = &grant.rows {

@@ -71,6 +71,8 @@ pub struct Relation {
     pub definitions: BTreeMap<u32, String>,
     /// Indexes over more than one column, or with expressions or a predicate.
     pub indexes: Vec<Index>,
+    /// The role that owns the table, if the DBA lets row filters on it be policies and row security is on.
+    pub policy_owner: Option<u32>,
 }
 
 impl Relation {
@@ -138,21 +140,43 @@ pub struct ColumnType {
     pub typmod: i32,
     /// As `format_type` prints it.
     pub name: String,
-    /// For a domain the type under it, else the same as `name`, qualified.
+    /// The type without domains, qualified: for a domain the type under it, for an array of a domain an array of that.
     pub base_name: String,
     /// What masks can do with it; of the base type for a domain.
     pub family: TypeFamily,
     /// Labels, for an enum.
     pub enum_labels: Vec<String>,
+    /// What it holds, for an array.
+    pub element: Option<BaseType>,
     /// The schema of the type if an extension brought it.
     pub extension_schema: Option<String>,
 }
 
+impl ColumnType {
+    /// What masks see of it.
+    pub fn base(&self) -> BaseType {
+        BaseType { name: self.base_name.clone(), family: self.family, enum_labels: self.enum_labels.clone() }
+    }
+}
+
+/// A type without domains, as masks see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BaseType {
+    /// As `format_type` prints it, qualified.
+    pub name: String,
+    /// What masks can do with it.
+    pub family: TypeFamily,
+    /// Labels, for an enum.
+    pub enum_labels: Vec<String>,
+}
+
 /// Families of types that masks tell apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum TypeFamily {
     /// text, varchar, char, name.
     Text,
+    /// citext of the extension of this name: text whose case does not count.
+    Citext,
     /// smallint.
     Int2,
     /// integer.
@@ -189,7 +213,7 @@ pub enum TypeFamily {
     Jsonb,
     /// bytea.
     Bytea,
-    /// Anything else.
+    /// Anything else, arrays among it.
     Other,
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::PolicyError;
 use crate::config::{ConfigError, check_keys};
+use crate::model::mask::{Mask, Period, ValueDomain};
 
 /// The document, as written.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -50,16 +51,52 @@ enum Unlabelled {
 #[serde(deny_unknown_fields)]
 struct WrittenMask {
     mask: MaskName,
+    /// With `partial`: how many characters or digits stay.
     #[serde(default)]
     keep_last: Option<u8>,
+    /// With `bucket`: the multiple that numbers are rounded down to.
+    #[serde(default)]
+    width: Option<u64>,
+    /// With `truncate`: the period whose beginning dates and times become.
+    #[serde(default)]
+    to: Option<Period>,
+    /// With `pseudonym`: the name of the values' domain.
+    #[serde(default)]
+    domain: Option<String>,
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
+impl WrittenMask {
+    /// What is wrong with its parameters.
+    fn fault(&self) -> Option<&'static str> {
+        let is = |name: MaskName| self.mask == name;
+        let keep_last = self.keep_last.is_none_or(|keep| (1..=9).contains(&keep));
+        if is(MaskName::Partial) != self.keep_last.is_some() || !keep_last {
+            return Some("`partial`, and only `partial`, takes `keep_last` from 1 to 9");
+        }
+        let width = self.width.is_none_or(|width| Mask::Bucket { width }.fault().is_none());
+        if is(MaskName::Bucket) != self.width.is_some() || !width {
+            return Some("`bucket`, and only `bucket`, takes `width`, a whole number from 2 to 1000000000000000");
+        }
+        if is(MaskName::Truncate) != self.to.is_some() {
+            return Some("`truncate`, and only `truncate`, takes `to`: year, quarter, month, week, day or hour");
+        }
+        let domain = self.domain.as_deref().is_none_or(|domain| ValueDomain::parse(domain).is_some());
+        if is(MaskName::Pseudonym) != self.domain.is_some() || !domain {
+            return Some("`pseudonym`, and only `pseudonym`, takes `domain`, a name of 1 to 63 of a-z, 0-9, `_`, `.` and `-`");
+        }
+        None
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum MaskName {
     Clear,
+    Bucket,
+    Truncate,
     Email,
     Partial,
+    Pseudonym,
     Hash,
     Redact,
     Null,
@@ -208,9 +245,8 @@ impl PolicyDocument {
             return Err(refuse("`version` must be 1".to_owned()));
         }
         for (label, mask) in &written.masks {
-            let partial = matches!(mask.mask, MaskName::Partial);
-            if partial != mask.keep_last.is_some() || mask.keep_last.is_some_and(|keep| !(1..=9).contains(&keep)) {
-                return Err(refuse(format!("masks.{label}: `partial`, and only `partial`, takes `keep_last` from 1 to 9")));
+            if let Some(fault) = mask.fault() {
+                return Err(refuse(format!("masks.{label}: {fault}")));
             }
         }
         Ok(Self { json, labels: written.labels })

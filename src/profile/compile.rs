@@ -13,15 +13,17 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::masks;
-use super::predicates::Predicates;
+use super::policies::Limited;
+use super::predicates::{Filter, Predicates};
 use crate::database::preflight::{Finding, mixed_indexes};
-use crate::database::{PRIVATE, quote};
+use crate::database::quote;
 use crate::model::grants::{ColumnGrant, GrantSet, RelationGrant, extension_schemas};
+use crate::model::mask::{Mask, ValueDomain};
 use crate::model::names::{InstallationId, RelationName};
 use crate::model::snapshot::{CATALOG, Relation, Snapshot};
 
 /// Changes whenever compiled views would.
-const COMPILER_VERSION: u32 = 1;
+const COMPILER_VERSION: u32 = 2;
 
 /// The views of a built profile, by their OIDs.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -51,8 +53,12 @@ pub struct Compiled {
     pub params: Value,
     /// What the view owner runs to build it.
     pub ddl: String,
+    /// Relations whose row filters are policies; built after `ddl`.
+    pub limited: Vec<Limited>,
     /// Indexes that would make row order a channel under these grants.
     pub findings: Vec<Finding>,
+    /// The value domains whose keys the views read.
+    pub value_domains: BTreeSet<ValueDomain>,
     inner_schema: String,
     columns: BTreeMap<RelationName, Vec<(String, ColumnGrant)>>,
     /// The granted relations, and everything that they derive from.
@@ -61,16 +67,18 @@ pub struct Compiled {
 
 /// Compiles a grant set. Relations that left the snapshot meanwhile are left out: their names are then not granted.
 pub fn compile(grants: &GrantSet, snapshot: &Snapshot, installation: &InstallationId) -> Compiled {
+    let mut predicates = Predicates::default();
     let parts: Vec<Part<'_>> = grants
         .relations
         .iter()
-        .filter_map(|(name, grant)| Some(Part { name, grant, relation: snapshot.relations.get(name)? }))
+        .filter_map(|(name, grant)| {
+            let relation = snapshot.relations.get(name)?;
+            let filter = grant.rows.as_ref().map(|rows| predicates.filter(rows, relation));
+            Some(Part { name, grant, relation, filter })
+        })
         .collect();
-    let mut predicates = Predicates::default();
-    let filters: Vec<Option<String>> =
-        parts.iter().map(|part| part.grant.rows.as_ref().map(|rows| predicates.sql(rows, part.relation))).collect();
     let extensions = extension_schemas(grants, snapshot);
-    let identity = identity(&parts, &filters, snapshot, &extensions.iter().cloned().collect::<Vec<_>>());
+    let identity = identity(&parts, snapshot, &extensions.iter().cloned().collect::<Vec<_>>());
     let digest = Sha256::digest(identity.as_bytes());
     let hash = crate::clock::hex(digest.get(..16).unwrap_or_default());
     let base = format!("pgteller_{installation}_{hash}");
@@ -82,7 +90,7 @@ pub fn compile(grants: &GrantSet, snapshot: &Snapshot, installation: &Installati
         schemas.entry(part.name.schema.clone()).or_insert_with(|| format!("{base}_{next}"));
     }
     let search_path = search_path(&schemas, &snapshot.search_path, &extensions);
-    let ddl = ddl(&parts, &filters, &schemas, &inner_schema, &role);
+    let (ddl, limited) = ddl(&parts, &schemas, &inner_schema, &role);
     let columns = parts.iter().map(|part| (part.name.clone(), part.columns())).collect();
     let lineage = parts.iter().flat_map(|part| part.relation.lineage.iter().copied()).collect();
     Compiled {
@@ -93,7 +101,9 @@ pub fn compile(grants: &GrantSet, snapshot: &Snapshot, installation: &Installati
         search_path,
         params: json!({"p": grants.params, "c": predicates.constants}),
         ddl,
+        limited,
         findings: mixed_indexes(grants, snapshot),
+        value_domains: parts.iter().flat_map(Part::value_domains).collect(),
         inner_schema,
         columns,
         lineage,
@@ -110,6 +120,7 @@ struct Part<'a> {
     name: &'a RelationName,
     grant: &'a RelationGrant,
     relation: &'a Relation,
+    filter: Option<Filter<'a>>,
 }
 
 impl Part<'_> {
@@ -121,13 +132,19 @@ impl Part<'_> {
             .filter_map(|column| Some((column.name.clone(), self.grant.columns.get(&column.name)?.clone())))
             .collect()
     }
+
+    fn value_domains(&self) -> impl Iterator<Item = ValueDomain> {
+        self.grant.columns.values().filter_map(|grant| match grant {
+            ColumnGrant::Masked(Mask::Pseudonym { domain }) => Some(domain.clone()),
+            ColumnGrant::Masked(_) | ColumnGrant::Clear => None,
+        })
+    }
 }
 
-fn identity(parts: &[Part<'_>], filters: &[Option<String>], snapshot: &Snapshot, extensions: &[String]) -> String {
+fn identity(parts: &[Part<'_>], snapshot: &Snapshot, extensions: &[String]) -> String {
     let relations: Vec<Value> = parts
         .iter()
-        .zip(filters)
-        .map(|(part, filter)| {
+        .map(|part| {
             let columns: Vec<Value> = part
                 .relation
                 .columns
@@ -135,10 +152,13 @@ fn identity(parts: &[Part<'_>], filters: &[Option<String>], snapshot: &Snapshot,
                 .filter_map(|column| {
                     let grant = part.grant.columns.get(&column.name)?;
                     let kind = &column.kind;
-                    Some(json!([column.name, column.attnum, kind.oid, kind.typmod, kind.base_name, kind.enum_labels, grant]))
+                    Some(json!([column.name, column.attnum, kind.oid, kind.typmod, kind.base(), kind.element, grant]))
                 })
                 .collect();
-            json!([part.name, part.relation.oid, part.relation.definitions, columns, filter])
+            // Which back end holds the rows back: policies, under this owner of the table, or layers.
+            let policy_owner = part.filter.as_ref().and(part.relation.policy_owner);
+            let filter = part.filter.as_ref().map(Filter::sql);
+            json!([part.name, part.relation.oid, part.relation.definitions, columns, filter, policy_owner])
         })
         .collect();
     json!({"compiler": COMPILER_VERSION, "search_path": snapshot.search_path, "extensions": extensions, "relations": relations})
@@ -154,49 +174,53 @@ fn search_path(schemas: &BTreeMap<String, String>, order: &[String], extensions:
     path.join(", ")
 }
 
-fn ddl(
-    parts: &[Part<'_>],
-    filters: &[Option<String>],
-    schemas: &BTreeMap<String, String>,
-    inner_schema: &str,
-    role: &str,
-) -> String {
+fn ddl(parts: &[Part<'_>], schemas: &BTreeMap<String, String>, inner_schema: &str, role: &str) -> (String, Vec<Limited>) {
     let role = quote::identifier(role);
     let mut ddl = String::new();
-    let inner = quote::identifier(inner_schema);
-    let _ = writeln!(ddl, "CREATE SCHEMA {inner};");
+    let mut limited = Vec::new();
+    let _ = writeln!(ddl, "CREATE SCHEMA {};", quote::identifier(inner_schema));
     for schema in schemas.values() {
         let schema = quote::identifier(schema);
         let _ = writeln!(ddl, "CREATE SCHEMA {schema}; GRANT USAGE ON SCHEMA {schema} TO {role};");
     }
-    for (number, (part, filter)) in parts.iter().zip(filters).enumerate() {
+    for (number, part) in parts.iter().enumerate() {
         let Some(schema) = schemas.get(&part.name.schema) else { continue };
-        let table = quote::qualified(&part.name.schema, &part.name.name);
-        let source = match filter {
-            None => table,
-            Some(filter) => {
-                let view = quote::qualified(inner_schema, &format!("r{number}"));
-                let columns: Vec<String> =
-                    part.columns().iter().map(|(name, _)| format!("s.{}", quote::identifier(name))).collect();
-                let _ = writeln!(
-                    ddl,
-                    // Twice, once under IS TRUE: outside an equivalence class it stands before every condition of the agent's that
-                    // PostgreSQL takes for leakproof and that raises all the same (`ARRAY[ARRAY[…], …]`).
-                    "CREATE VIEW {view} WITH (security_barrier = true) AS SELECT {} FROM {table} s WHERE ({filter}) IS TRUE AND {filter};",
-                    columns.join(", ")
-                );
-                view
-            }
-        };
         let view = quote::qualified(schema, &part.name.name);
-        let _ = writeln!(ddl, "CREATE VIEW {view} AS SELECT {} FROM {source} s;", masked_columns(part));
-        let _ = writeln!(ddl, "GRANT SELECT ON {view} TO {role};");
+        let table = quote::qualified(&part.name.schema, &part.name.name);
+        let select = |from: &str| format!("SELECT {} FROM {from} s", masked_columns(part));
+        let outer = |from: &str| format!("CREATE VIEW {view} AS {}; GRANT SELECT ON {view} TO {role};\n", select(from));
+        let Some(filter) = &part.filter else {
+            ddl.push_str(&outer(&table));
+            continue;
+        };
+        let inner = quote::qualified(inner_schema, &format!("r{number}"));
+        let layers = inner_view(part, filter, &inner, &table) + &outer(&inner);
+        match part.relation.policy_owner {
+            None => ddl.push_str(&layers),
+            Some(table_owner) => limited.push(Limited {
+                relation: part.relation.oid,
+                table_owner,
+                filter: filter.shape(),
+                select: select(&table),
+                view,
+                layers,
+            }),
+        }
     }
-    ddl
+    (ddl, limited)
+}
+
+/// The barrier under a filtered relation's masks.
+fn inner_view(part: &Part<'_>, filter: &Filter<'_>, view: &str, table: &str) -> String {
+    let columns: Vec<String> = part.columns().iter().map(|(name, _)| format!("s.{}", quote::identifier(name))).collect();
+    format!(
+        "CREATE VIEW {view} WITH (security_barrier = true) AS SELECT {} FROM {table} s WHERE {};\n",
+        columns.join(", "),
+        filter.barrier()
+    )
 }
 
 fn masked_columns(part: &Part<'_>) -> String {
-    let key = format!("(SELECT t.key FROM {PRIVATE}.task t WHERE t.role_name = session_user)");
     let columns: Vec<String> = part
         .relation
         .columns
@@ -206,7 +230,7 @@ fn masked_columns(part: &Part<'_>) -> String {
             Some(match part.grant.columns.get(&column.name)? {
                 ColumnGrant::Clear => format!("s.{name}"),
                 ColumnGrant::Masked(mask) => {
-                    format!("{} AS {name}", masks::expression(*mask, &format!("s.{name}"), &column.kind, &key))
+                    format!("{} AS {name}", masks::expression(mask, &format!("s.{name}"), &column.kind))
                 }
             })
         })

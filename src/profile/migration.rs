@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use super::{compile, drop_views};
+use super::{compile, drop_policies, drop_views};
 use crate::database::DatabaseError;
 
 /// Whether a migration holds profiles back.
@@ -43,6 +43,7 @@ pub async fn take_down(client: &mut Client, view_owner: &str) -> Result<usize, D
         let gone = "DELETE FROM pgteller_private.profile WHERE name = $1::text::name RETURNING schemas";
         if let Some(row) = transaction.query_opt(gone, &[&name]).await.map_err(taking())? {
             drop_views(&transaction, view_owner, &name, &row.get::<_, Vec<String>>(0)).await?;
+            drop_policies(&transaction, &name).await?;
             down = down.saturating_add(1);
         }
         transaction.commit().await.map_err(taking())?;

@@ -30,15 +30,17 @@ SET LOCAL ROLE {definer};
 
 CREATE TABLE pgteller_api.installation(id text PRIMARY KEY, version int NOT NULL, view_owner name NOT NULL);
 INSERT INTO pgteller_api.installation VALUES ('{installation}', {version}, '{owner}');
-CREATE TABLE pgteller_api.made(role_name name PRIMARY KEY, role_oid oid NOT NULL, kind "char" NOT NULL CHECK (kind IN ('p','t')), made_at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE pgteller_api.made(role_name name PRIMARY KEY, role_oid oid NOT NULL, kind "char" NOT NULL CHECK (kind IN ('p','t','o')), made_at timestamptz NOT NULL DEFAULT now());
 CREATE TABLE pgteller_private.task(role_name name PRIMARY KEY, profile name NOT NULL, key bytea NOT NULL, params jsonb NOT NULL DEFAULT '{}');
+CREATE TABLE pgteller_private.keys(id text PRIMARY KEY, key bytea NOT NULL);   -- of value domains; made once, never changed
 CREATE TABLE pgteller_private.instance(id text PRIMARY KEY, backend_pid int NOT NULL, backend_start timestamptz NOT NULL);
 CREATE TABLE pgteller_private.profile(name name PRIMARY KEY, identity text NOT NULL, schemas text[] NOT NULL, built_at timestamptz NOT NULL DEFAULT now(), used_at timestamptz NOT NULL DEFAULT now());
 CREATE TABLE pgteller_private.hold(one boolean PRIMARY KEY DEFAULT true CHECK (one), until timestamptz NOT NULL);   -- no profile is built until then: somebody migrates
 
 GRANT USAGE ON SCHEMA pgteller_private TO {owner}, {login};
-GRANT SELECT ON pgteller_private.task TO {owner};
+GRANT SELECT ON pgteller_private.task, pgteller_private.keys TO {owner};
 GRANT SELECT, INSERT, DELETE ON pgteller_private.task TO {login};
+GRANT SELECT (id), INSERT ON pgteller_private.keys TO {login};
 GRANT SELECT, INSERT, UPDATE, DELETE ON pgteller_private.instance TO {login};
 GRANT SELECT, INSERT, UPDATE (used_at), DELETE ON pgteller_private.profile TO {login};
 GRANT SELECT, INSERT, UPDATE, DELETE ON pgteller_private.hold TO {login};
@@ -153,5 +155,6 @@ DO $$ DECLARE f regprocedure; BEGIN                       -- the caller's settin
 
 RESET ROLE;
 {catalog}
+{policies_part}
 {grants}
 COMMIT;

@@ -16,6 +16,7 @@ use crate::model::names::RelationName;
 use crate::model::refusal::{Code, Failure, Fault, Refusal};
 use crate::model::statement::Statement;
 use crate::profile::compile::ProfileViews;
+use crate::sql::walk::arrays_below_filters;
 use crate::sql::{Analysed, Edits, Reading, Unread, columns};
 
 /// How long PostgreSQL may take to parse, locks that it waits for included.
@@ -66,7 +67,7 @@ pub(super) enum Form {
     /// As text, sent when it is permitted.
     Text(String),
     /// As PostgreSQL parsed it, on this session.
-    Parsed(Parsed),
+    Parsed(Box<Parsed>),
 }
 
 /// A session that holds a parsed statement, and ends with it unless somebody takes it.
@@ -76,7 +77,7 @@ pub(super) struct Parsed {
 }
 
 impl Parsed {
-    pub(super) fn take(mut self) -> Option<Leased> {
+    pub(super) fn take(&mut self) -> Option<Leased> {
         self.leased.take()
     }
 }
@@ -152,7 +153,7 @@ impl TaskSessions {
         rights: Arc<Rights>,
         running: &Running<'_>,
     ) -> Result<Ready, Failure> {
-        let Unread { mut statement, text, edits, why } = unread;
+        let Unread { mut statement, text, edits, may_nest_arrays, why } = unread;
         let mut leased = self.lease(&rights, PARSE_TIME).await?;
         let comment = comment(running);
         let text = format!("{comment}{text}");
@@ -184,7 +185,10 @@ impl TaskSessions {
                 let parsed = Parsed { leased: Some(leased) };
                 let views = parsed.leased.as_ref().map(|leased| Arc::clone(&leased.views)).unwrap_or_default();
                 name_relations(&mut statement, &locks, &views, &rights)?;
-                Ok(Ready { statement, sql, params, rights, edits, form: Form::Parsed(parsed), run: Run::Rows })
+                if may_nest_arrays && statement.relations.iter().any(|used| rights.limits_rows(&used.relation())) {
+                    return Err(arrays_below_filters().into());
+                }
+                Ok(Ready { statement, sql, params, rights, edits, form: Form::Parsed(Box::new(parsed)), run: Run::Rows })
             }
             Err(WireError::Server(error)) => {
                 self.give_back(leased).await;

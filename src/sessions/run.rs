@@ -60,7 +60,7 @@ impl Executed {
             .map(|field| {
                 let origin = self.views.columns.get(&(field.table_oid, field.column_id));
                 let mask = match origin {
-                    Some((_, _, ColumnGrant::Masked(mask))) => Some(*mask),
+                    Some((_, _, ColumnGrant::Masked(mask))) => Some(mask),
                     Some((_, _, ColumnGrant::Clear)) | None => None,
                 };
                 let known = type_name(field.type_oid).map(std::borrow::Cow::into_owned);
@@ -112,7 +112,7 @@ impl TaskSessions {
         let Ready { statement, sql, params, rights, edits, form, run: what } = ready;
         let (mut leased, text) = match form {
             Form::Text(text) => (self.lease(&rights, allowed).await?, Some(text)),
-            Form::Parsed(parsed) => (parsed.take().ok_or_else(|| unavailable(&self.governed.name))?, None),
+            Form::Parsed(mut parsed) => (parsed.take().ok_or_else(|| unavailable(&self.governed.name))?, None),
         };
         let comment = format!("{}{}", comment(running), what.prefix());
         let sent = text.map(|text| format!("{comment}{text}"));

@@ -3,7 +3,7 @@
 //! Takes a cast, gives what it looks up: a granted relation by its real name, the name behind a number that the governed catalog gave, or
 //! nothing that may be asked. Never decides whether a relation is granted: it asks the same rule as FROM does.
 
-use sqlparser::ast::{DataType, Expr, ObjectNamePart, Value, ValueWithSpan};
+use sqlparser::ast::{ArrayElemTypeDef, DataType, Expr, ObjectNamePart, Value, ValueWithSpan};
 
 use super::words;
 
@@ -12,15 +12,16 @@ use super::words;
 pub enum LookUp<'a> {
     /// A relation whose name the agent wrote as a literal.
     Relation(&'a ValueWithSpan, &'a str),
-    /// The name behind a column's value.
-    ByNumber,
-    /// A type of `pg_catalog` by name, or a text-search configuration: nothing of the application's.
+    /// The name behind the value of a column with this qualifier, if it has one.
+    ByNumber(Option<String>),
+    /// A text-search configuration or a collation: nothing of the application's.
     Harmless,
     /// Anything else.
     Forbidden,
 }
 
-/// The kinds of names that PostgreSQL's reg types look up (manual §8.19).
+/// The kinds of names that PostgreSQL's reg types look up (manual §8.19). Of a form that is not plain (an array of them, a name of three
+/// parts) it is an empty one, which nothing below allows.
 fn kind(data_type: &DataType) -> Option<String> {
     match data_type {
         DataType::Regclass => Some("regclass".to_owned()),
@@ -34,9 +35,16 @@ fn kind(data_type: &DataType) -> Option<String> {
             match parts.as_slice() {
                 [name] if name.starts_with("reg") => Some(name.clone()),
                 [schema, name] if schema == "pg_catalog" && name.starts_with("reg") => Some(name.clone()),
+                [.., name] if name.starts_with("reg") => Some(String::new()),
                 _ => None,
             }
         }
+        DataType::Array(
+            ArrayElemTypeDef::AngleBracket(inner)
+            | ArrayElemTypeDef::SquareBracket(inner, _)
+            | ArrayElemTypeDef::Parenthesis(inner)
+            | ArrayElemTypeDef::Qualified(inner, _),
+        ) => kind(inner).map(|_| String::new()),
         _ => None,
     }
 }
@@ -47,9 +55,10 @@ pub fn look_up<'a>(value: &'a Expr, data_type: &DataType) -> Option<LookUp<'a>> 
     Some(match (kind.as_str(), operand(value)) {
         ("regconfig" | "regdictionary" | "regcollation", _) => LookUp::Harmless,
         ("regclass", Expr::Value(literal)) => of_literal(literal),
-        ("regclass" | "regtype" | "regnamespace", Expr::Identifier(_) | Expr::CompoundIdentifier(_)) => LookUp::ByNumber,
-        ("regtype", Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. })) if !text.contains(['.', '"']) => {
-            LookUp::Harmless
+        ("regclass" | "regtype" | "regnamespace", Expr::Identifier(_)) => LookUp::ByNumber(None),
+        ("regclass" | "regtype" | "regnamespace", Expr::CompoundIdentifier(parts)) => {
+            let qualifier = parts.len().checked_sub(2).and_then(|at| parts.get(at));
+            LookUp::ByNumber(qualifier.map(|ident| words::fold(&ident.value, ident.quote_style.is_some())))
         }
         _ => LookUp::Forbidden,
     })

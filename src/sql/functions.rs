@@ -13,6 +13,41 @@ use super::words;
 use crate::model::refusal::{Code, Refusal};
 use crate::model::snapshot::{Function, Volatility};
 
+/// What GROUP BY calls without calling anything, wherever no function has the name (the extension `cube` brings one).
+const GROUPING: &[&str] = &["cube", "rollup"];
+
+/// Functions of other dialects, with what says the same in PostgreSQL.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("charindex", "`position(part in text)`"),
+    ("curdate", "`current_date`"),
+    ("date_format", "`to_char(x, 'YYYY-MM-DD')`"),
+    ("dateadd", "`x + interval '1 day'`"),
+    ("datediff", "a difference, `b - a`, or `extract(epoch from b - a)`"),
+    ("day", "`extract(day from x)`"),
+    ("from_unixtime", "`to_timestamp(x)`"),
+    ("getdate", "`now()`"),
+    ("group_concat", "`string_agg(x, ',')`"),
+    ("ifnull", "`coalesce(x, y)`"),
+    ("iif", "`case when … then … else … end`"),
+    ("instr", "`strpos(text, part)`"),
+    ("isnull", "`x is null`, or `coalesce(x, y)`"),
+    ("json_extract", "`x -> 'key'`, or `jsonb_path_query(x, '$.key')`"),
+    ("lcase", "`lower(x)`"),
+    ("len", "`length(x)`"),
+    ("listagg", "`string_agg(x, ',')`"),
+    ("median", "`percentile_cont(0.5) within group (order by x)`"),
+    ("month", "`extract(month from x)`"),
+    ("nvl", "`coalesce(x, y)`"),
+    ("rand", "`random()`"),
+    ("regexp_contains", "`x ~ 'pattern'`"),
+    ("safe_divide", "`x / nullif(y, 0)`"),
+    ("strftime", "`to_char(x, 'YYYY-MM-DD')`"),
+    ("timestampdiff", "a difference, `b - a`, or `extract(epoch from b - a)`"),
+    ("ucase", "`upper(x)`"),
+    ("unix_timestamp", "`extract(epoch from x)`"),
+    ("year", "`extract(year from x)`"),
+];
+
 /// Grammar of XML whose parser cannot be interrupted.
 const DENIED_GRAMMAR: &[&str] = &["xmltable"];
 
@@ -28,13 +63,17 @@ pub fn judge(walk: &Walk, names: &Names<'_>) -> Result<Vec<String>, Refusal> {
             resolved.insert(format!("pg_catalog.{}", called.name));
             continue;
         }
+        let overloads = candidates(called, &reachable, names);
         if words::is_grammar_function(&called.name) && called.schema.as_deref().is_none_or(|schema| schema == "pg_catalog") {
             resolved.insert(format!("pg_catalog.{}", called.name));
-            continue;
+            // Quoted, or on a server whose grammar does not know the word yet, it is a name like any other.
+            if overloads.is_empty() {
+                continue;
+            }
         }
-        let overloads = candidates(called, &reachable, names);
         if overloads.is_empty() {
-            if called.schema.is_none() && is_column(&called.name, walk, names) {
+            let grouping = GROUPING.contains(&called.name.as_str());
+            if called.schema.is_none() && (grouping || is_column(&called.name, walk, names)) {
                 continue;
             }
             return Err(refuse(called));
@@ -158,7 +197,12 @@ pub fn refuse(called: &Called) -> Refusal {
                 None => refusal.hint("leave it out"),
             }
         }
-        None => Refusal::new(Code::FunctionNotAllowed, format!("function `{name}` does not exist or is not allowed"))
-            .hint("built-in functions that only compute are allowed; rewrite the statement with those"),
+        None => {
+            let refusal = Refusal::new(Code::FunctionNotAllowed, format!("function `{name}` does not exist or is not allowed"));
+            match ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == called.name) {
+                Some((_, here)) => refusal.hint(format!("in PostgreSQL that is {here}")),
+                None => refusal.hint("built-in functions that only compute are allowed; rewrite the statement with those"),
+            }
+        }
     }
 }

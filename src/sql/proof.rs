@@ -269,14 +269,13 @@ fn check_operators(pieces: &[Piece]) -> Result<(), Unproved> {
     let mut index = 0_usize;
     while let Some(piece) = pieces.get(index) {
         index = index.saturating_add(1);
-        if !piece.text.chars().all(is_operator) {
+        // A comment like `/**/` has the characters of an operator, and is none.
+        let operates = |piece: &&Piece| !matches!(piece.token.token, Token::Whitespace(_)) && piece.text.chars().all(is_operator);
+        if !operates(&piece) {
             continue;
         }
-        let run: String = std::iter::once(piece)
-            .chain(pieces.iter().skip(index))
-            .map(|piece| piece.text.as_str())
-            .take_while(|text| text.chars().all(is_operator))
-            .collect();
+        let run: String =
+            std::iter::once(piece).chain(pieces.iter().skip(index)).take_while(operates).map(|piece| piece.text.as_str()).collect();
         prove(cut(&run) == piece.text.len(), "an operator would be cut elsewhere; put a space into it")?;
     }
     Ok(())

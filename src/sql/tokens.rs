@@ -14,10 +14,10 @@ use std::collections::BTreeSet;
 use sqlparser::tokenizer::Token;
 
 use super::functions::{candidates, is_allowed, keyword_current_schema, reachable_schemas, refuse};
-use super::idents::looks_up_names;
 use super::proof::{self, Piece, Unproved};
 use super::read::not_understood;
 use super::rewrite::{self, Redirects};
+use super::types::looks_up_names;
 use super::walk::Called;
 use super::{Names, Unread, words};
 use crate::model::names::RelationName;
@@ -86,12 +86,13 @@ pub fn check(pieces: &[Piece], names: &Names<'_>, why: &Unproved) -> Result<Unre
     let reachable = reachable_schemas(names);
     let mut functions = BTreeSet::new();
     let mut redirects = Redirects::new();
-    let (mut has_where, mut has_limit) = (false, false);
+    let (mut has_where, mut has_limit, mut may_nest_arrays) = (false, false, false);
     for (at, piece) in tokens.0.iter().enumerate() {
         if let Some(word) = tokens.word(at) {
             reads_only(&tokens, at, &word)?;
             has_where |= word == "where";
             has_limit |= word == "limit" || word == "fetch";
+            may_nest_arrays |= word == "array" && may_hold_arrays(&tokens, at.saturating_add(1));
         }
         let Some(name) = tokens.name(at) else { continue };
         check_type(&tokens, at, &name)?;
@@ -114,7 +115,18 @@ pub fn check(pieces: &[Piece], names: &Names<'_>, why: &Unproved) -> Result<Unre
         has_limit,
         fingerprint: proof::fingerprint(pieces),
     };
-    Ok(Unread { statement, text, edits, why: why.0 })
+    Ok(Unread { statement, text, edits, may_nest_arrays, why: why.0 })
+}
+
+/// Whether `ARRAY[…]` holds anything but literals: then it may hold arrays, which can raise below a row filter (see `walk`).
+fn may_hold_arrays(tokens: &Tokens<'_>, open: usize) -> bool {
+    if !tokens.is(open, &Token::LBracket) {
+        return false;
+    }
+    let elements = (open.saturating_add(1)..).map_while(|at| tokens.token(at)).take_while(|token| **token != Token::RBracket);
+    !elements.into_iter().all(|token| {
+        matches!(token, Token::Number(..) | Token::SingleQuotedString(_) | Token::Comma | Token::Minus | Token::Placeholder(_))
+    })
 }
 
 fn reads_only(tokens: &Tokens<'_>, at: usize, word: &str) -> Result<(), Refusal> {

@@ -110,6 +110,8 @@ const VALUE_WORDS: &[&str] = &[
 
 /// Functions that are grammar, not catalog: no row of `pg_proc` stands behind these names.
 const GRAMMAR_FUNCTIONS: &[&str] = &[
+    "all",
+    "any",
     "array",
     "coalesce",
     "current_catalog",
@@ -135,6 +137,7 @@ const GRAMMAR_FUNCTIONS: &[&str] = &[
     "localtimestamp",
     "nullif",
     "row",
+    "some",
     "user",
 ];
 

@@ -177,6 +177,11 @@ async fn a_statement_that_only_postgresql_reads_is_judged_by_its_locks() {
         "column-not-granted"
     );
     assert_eq!(code(&served.query("table app.card").await), "relation-not-granted");
+    // PostgreSQL takes ARRAY[…] for leakproof, and it raises when the sizes of what it holds differ: never over filtered rows.
+    let sizes = "select count(*) from person p, rows from (generate_series(1, 1)) as g where array[case when id = 2 then array[1] else array[1, 2] end, array[1, 2]] is not null";
+    assert_eq!(code(&served.query(sizes).await), "function-not-allowed");
+    let plain = "select count(*) from person p, rows from (generate_series(1, 1)) as g where id = any (array[1, 2])";
+    assert_eq!(rows(&served.query(plain).await), &vec![json!([1])]);
     let spoilt = served.query("select (p).name::int from person p, rows from (generate_series(1, 1)) as g").await;
     assert_eq!(spoilt["error"]["sqlstate"], "22P02", "{spoilt}");
     for _ in 0..5 {
@@ -211,4 +216,50 @@ async fn explain_answers_from_our_reading_and_shows_a_plan_only_by_name() {
     let served = configured(&database, "looking").serve().await;
     assert_eq!(code(&served.call("explain", json!({"sql": "select 1"})).await), "policy-denied");
     served.stop().await;
+}
+
+/// A function that catches its own cancel: only termination ends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_ignores_its_cancel_is_terminated_and_its_place_is_free_again() {
+    let database = TestDatabase::new(SQL, &["app"]).await;
+    let stubborn = "GRANT USAGE ON SCHEMA app TO PUBLIC;
+        CREATE FUNCTION app.stubborn() RETURNS int STABLE LANGUAGE plpgsql AS $$ BEGIN LOOP BEGIN PERFORM pg_sleep(0.05); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END $$";
+    database.owner.batch_execute(stubborn).await.unwrap();
+    let policy = POLICY
+        .replace("grants:", "functions: {allow: [app.stubborn]}\ngrants:")
+        .replace("purposes: [work], read", "purposes: [work], limits: {seconds: 1}, read");
+    let served = Configured { policy: &policy, ..configured(&database, "work") }.serve().await;
+    let (first, second) = tokio::join!(served.query("select app.stubborn()"), served.query("select app.stubborn()"));
+    assert_eq!((code(&first), code(&second)), ("time-limit", "time-limit"));
+    let running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%app.stubborn()%' AND pid <> pg_backend_pid() AND datname = current_database()";
+    while database.cell(running).await != "0" {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rows(&served.query("select id from person where id = 1").await), &vec![json!([1])]);
+    served.stop().await;
+    assert_eq!((database.task_roles().await, database.profile_objects().await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_are_bounded_per_principal_and_per_database() {
+    let database = TestDatabase::new(SQL, &["app"]).await;
+    let policy = POLICY.replace("purposes: [work], read", "purposes: [work], limits: {seconds: 1}, read");
+    let slow = "select count(*) from generate_series(1, 1000000000)";
+    for (keys, more, whose) in [
+        ("search_path = [\"app\"]\nmax_sessions = 1", "", "other tasks kept this database busy"),
+        (
+            "search_path = [\"app\"]",
+            "[task]\nstatements_per_principal = 1\n",
+            "other statements of this agent kept its places busy",
+        ),
+    ] {
+        let served = Configured { policy: &policy, database_keys: keys, more, ..configured(&database, "work") }.serve().await;
+        // The second waits its whole second for the first one's place.
+        let (first, second) = tokio::join!(served.query(slow), served.query(slow));
+        let codes = [code(&first), code(&second)];
+        assert!(codes.contains(&"time-limit") && codes.contains(&"busy"), "{first} {second}");
+        let busy = if code(&first) == "busy" { &first } else { &second };
+        assert_eq!(busy["error"]["message"], whose);
+        served.stop().await;
+    }
 }

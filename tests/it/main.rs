@@ -10,15 +10,21 @@
 )]
 
 mod analysis;
+mod benign;
 mod chaos;
 mod containment;
 mod decisions;
+mod differential;
 mod encryption;
 mod first;
+mod hygiene;
 mod identity;
+mod introspection;
 mod life;
 mod masks;
+mod policies;
 mod preflight;
+mod redteam;
 mod refusals;
 mod snapshots;
 mod support;

@@ -83,6 +83,15 @@ fn tool_declarations_are_what_clients_can_read() {
     }
 }
 
+#[test]
+fn every_class_of_refused_functions_is_documented() {
+    let document = read("docs/policy.md");
+    for class in pgteller::sql::functions::classes::all() {
+        assert!(document.contains(&format!("| `{}` |", class.name)), "docs/policy.md does not name the class `{}`", class.name);
+        assert!(document.contains(class.why.trim_start_matches("it ")), "docs/policy.md does not say why: {}", class.why);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn configuration_mistakes_are_named() {
     let base = "[policy]\ndata = \"policy.yaml\"\n[dev]\nsubject = \"a\"\nagent = \"b\"\n[database.x]\nurl = \"postgres://l@127.0.0.1/x\"\npassword_file = \"password\"\n";

@@ -36,7 +36,15 @@ async fn the_tool_list_is_the_same_whatever_the_database_holds() {
 
 #[test]
 fn the_command_line() {
-    for command in [&["--help"][..], &["serve", "--help"], &["setup", "--help"], &["audit", "--help"], &["demo", "--help"]] {
+    for command in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["setup", "--help"],
+        &["doctor", "--help"],
+        &["status", "--help"],
+        &["audit", "--help"],
+        &["demo", "--help"],
+    ] {
         let output =
             std::process::Command::new(env!("CARGO_BIN_EXE_pgteller")).args(command).env("COLUMNS", "100").output().unwrap();
         let name = format!("help_{}", command[0].trim_start_matches('-'));

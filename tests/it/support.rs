@@ -1,4 +1,4 @@
-//! What tests share: one throwaway cluster, a database per test, a server per test.
+//! What tests share: one throwaway cluster, a database per test, a server per test. The paths let `benches/chaos.rs` share it, too.
 
 #[path = "support/chaos.rs"]
 pub mod chaos;
@@ -6,8 +6,14 @@ pub mod chaos;
 pub mod client;
 #[path = "support/database.rs"]
 pub mod database;
+#[path = "support/oracle.rs"]
+pub mod oracle;
 #[path = "support/process.rs"]
 pub mod process;
+#[path = "support/renamed.rs"]
+pub mod renamed;
+#[path = "support/scene.rs"]
+pub mod scene;
 #[path = "support/server.rs"]
 pub mod server;
 #[path = "support/tokens.rs"]

@@ -3,7 +3,8 @@
 //!
 //! Gold queries of a text-to-SQL evaluation over six databases; tasks that see everything, and tasks with masks and a row filter.
 
-mod masks;
+pub mod masks;
+pub mod reference;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -26,7 +27,8 @@ const DATABASES: &[(&str, &str)] = &[
 ];
 
 /// Pinned, so that the twin can hold hashed values.
-const KEY: &[u8] = b"a key that is thirty-two bytes..";
+pub const KEYS: reference::Keys<'static> =
+    reference::Keys { task: b"a key that is thirty-two bytes..", domain: b"another one, of a value's domain" };
 
 #[derive(Deserialize)]
 struct Question {
@@ -71,7 +73,7 @@ fn qualified(sql: &str, schema: &str, tables: &[String]) -> String {
 }
 
 /// What a plain client gets: column names, and rows as our JSON writes PostgreSQL's text.
-async fn plain(client: &Client, sql: &str) -> Result<(Vec<String>, Vec<Value>), String> {
+pub async fn plain(client: &Client, sql: &str) -> Result<(Vec<String>, Vec<Value>), String> {
     let statement = client.prepare(sql).await.map_err(|error| error.to_string())?;
     let kinds: Vec<CellKind> = statement.columns().iter().map(|column| CellKind::of(column.type_().oid())).collect();
     let names = statement.columns().iter().map(|column| column.name().to_owned()).collect();
@@ -134,11 +136,6 @@ async fn compare(served: &Served, twin: &Client, sql: &str, tally: &mut Tally) -
         tally.equal += 1;
         return Ok(());
     }
-    let sorted = |rows: &[Value]| {
-        let mut texts: Vec<String> = rows.iter().map(Value::to_string).collect();
-        texts.sort();
-        texts
-    };
     // Without a total order any order is right.
     if sorted(got) == sorted(&rows) {
         tally.unordered += 1;
@@ -149,6 +146,13 @@ async fn compare(served: &Served, twin: &Client, sql: &str, tally: &mut Tally) -
         json!(got.iter().take(5).collect::<Vec<_>>()),
         json!(rows.iter().take(5).collect::<Vec<_>>())
     ))
+}
+
+/// Rows in one order, whatever it is.
+pub fn sorted(rows: &[Value]) -> Vec<String> {
+    let mut texts: Vec<String> = rows.iter().map(Value::to_string).collect();
+    texts.sort();
+    texts
 }
 
 /// Differences that views have by nature.
@@ -173,7 +177,9 @@ fn policy(schema: &str, labels: &BTreeMap<String, String>, rows: &Value) -> Stri
         "unlabelled": "clear",
         "masks": {
             "email": {"mask": "email"}, "partial": {"mask": "partial", "keep_last": 3}, "hash": {"mask": "hash"},
-            "redact": {"mask": "redact"}, "null": {"mask": "null"},
+            "redact": {"mask": "redact"}, "null": {"mask": "null"}, "pseudonym": {"mask": "pseudonym", "domain": "twin"},
+            "bucket": {"mask": "bucket", "width": 100}, "month": {"mask": "truncate", "to": "month"},
+            "week": {"mask": "truncate", "to": "week"},
         },
         "grants": {"twin": {
             "agents": ["twin"], "purposes": ["twin"], "read": {"allow": [format!("{schema}.*")]}, "rows": rows,
@@ -197,7 +203,8 @@ async fn serve(database: &TestDatabase, schema: &str, policy: &str) -> Served {
     let served = configured.serve().await;
     let opened = served.query("select 1").await;
     assert!(opened.get("rows").is_some(), "{opened}");
-    database.owner.execute("UPDATE pgteller_private.task SET key = $1", &[&KEY]).await.unwrap();
+    database.owner.execute("UPDATE pgteller_private.task SET key = $1", &[&KEYS.task]).await.unwrap();
+    database.owner.execute("UPDATE pgteller_private.keys SET key = $1", &[&KEYS.domain]).await.unwrap();
     served
 }
 
@@ -227,14 +234,28 @@ async fn tasks_that_see_everything_get_what_the_twin_gives() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn masked_tasks_get_what_the_twin_gives() {
+    masked_tasks(|_| Vec::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn masked_tasks_get_what_the_twin_gives_with_policies() {
+    masked_tasks(|rows| rows.as_object().unwrap().keys().cloned().collect()).await;
+}
+
+/// `with_policies` picks the tables whose row filters are policies.
+async fn masked_tasks(with_policies: impl Fn(&Value) -> Vec<String>) {
     let mut tally = Tally::default();
     let mut wrong = Vec::new();
     for (name, schema) in DATABASES {
         let sql = unpack(&format!("{name}.sql.gz"));
         let (real, twin) = TestDatabase::two(&sql).await;
         real.set_up(&[schema]).await;
-        let (labels, rows) = masks::make_twin(&twin.owner, schema, KEY).await;
+        let (labels, rows) = masks::make_twin(&twin.owner, schema, &KEYS).await;
         assert!(!labels.is_empty(), "{name}: {labels:?}");
+        let named = with_policies(&rows);
+        if !named.is_empty() {
+            real.policies_on(&named.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        }
         twin.owner.batch_execute(&format!("SET search_path = {schema}; SET extra_float_digits = 1")).await.unwrap();
         let served = serve(&real, schema, &policy(schema, &labels, &rows)).await;
         let tables = tables(&twin.owner, schema).await;

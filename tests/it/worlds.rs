@@ -25,6 +25,20 @@ struct Attack {
     honest: bool,
 }
 
+/// What holds hidden rows back.
+#[derive(Clone, Copy, PartialEq)]
+enum BackEnd {
+    Views,
+    Policies,
+}
+
+/// The tables with row filters; the filtered views stay views.
+const FILTERED: &[&str] =
+    &["crm.customers", "crm.contacts", "billing.invoices", "billing.invoice_lines", "billing.invoices_2023", "people.staff"];
+
+/// What SECURITY.md says can be learnt straight on a task role's connection.
+const KNOWN_RESIDUAL: &[&str] = &["leak-array-dims-column"];
+
 struct World {
     database: TestDatabase,
     served: Served,
@@ -37,9 +51,12 @@ fn attacks() -> Vec<Attack> {
 }
 
 impl World {
-    async fn open(world: u8) -> Self {
+    async fn open(world: u8, back_end: BackEnd) -> Self {
         let sql = read("tests/corpus/worlds/world.sql").replace("{{world}}", &world.to_string());
         let database = TestDatabase::new(&sql, SCHEMAS).await;
+        if back_end == BackEnd::Policies {
+            database.policies_on(FILTERED).await;
+        }
         let policy = read("tests/corpus/worlds/policy.yaml");
         let keys = "search_path = [\"crm\", \"billing\", \"people\"]";
         let configured = Configured {
@@ -55,7 +72,11 @@ impl World {
         let opened = served.query("select 1").await;
         assert!(opened.get("rows").is_some(), "{opened}");
         // Keys are pinned: hashed values depend on the task's random key and on nothing hidden.
-        database.owner.batch_execute("UPDATE pgteller_private.task SET key = sha256('a key for both worlds')").await.unwrap();
+        let pin = "UPDATE pgteller_private.task SET key = sha256('a key for both worlds'); UPDATE pgteller_private.keys SET key = sha256('another')";
+        database.owner.batch_execute(pin).await.unwrap();
+        let policies = database.cell("SELECT count(*) FROM pg_policy WHERE NOT polpermissive").await;
+        let expected = if back_end == BackEnd::Policies { FILTERED.len() } else { 0 };
+        assert_eq!(policies, expected.to_string());
         Self { database, served }
     }
 
@@ -126,7 +147,16 @@ fn leaked(sql: &str, answer: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_answers_in_two_worlds() {
-    let (zero, one) = (World::open(0).await, World::open(1).await);
+    the_same_answers(BackEnd::Views).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_answers_in_two_worlds_with_policies() {
+    the_same_answers(BackEnd::Policies).await;
+}
+
+async fn the_same_answers(back_end: BackEnd) {
+    let (zero, one) = (World::open(0, back_end).await, World::open(1, back_end).await);
     let before = (zero.state(true).await, one.state(true).await);
     let attacks = attacks();
     assert!(attacks.iter().filter(|attack| !attack.honest).count() >= 150);
@@ -163,8 +193,18 @@ async fn the_same_answers_in_two_worlds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_role_reads_no_hidden_value_on_its_own_connection() {
-    let (zero, one) = (World::open(0).await, World::open(1).await);
+    no_hidden_value(BackEnd::Views).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_role_reads_no_hidden_value_on_its_own_connection_with_policies() {
+    no_hidden_value(BackEnd::Policies).await;
+}
+
+async fn no_hidden_value(back_end: BackEnd) {
+    let (zero, one) = (World::open(0, back_end).await, World::open(1, back_end).await);
     let mut wrong = Vec::new();
+    let mut leaks: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let before = (zero.state(false).await, one.state(false).await);
     for world in [&zero, &one] {
         let (role, schemas) = world.task_role().await;
@@ -192,8 +232,14 @@ async fn a_task_role_reads_no_hidden_value_on_its_own_connection() {
             if !leaked.is_empty() {
                 wrong.push(format!("{} shows {leaked:?}: {}\n  {text:.300}", attack.name, attack.sql));
             }
+            if attack.name.starts_with("leak-") {
+                leaks.entry(attack.name).or_default().push(text);
+            }
         }
     }
+    // Conditions that raise in hidden rows: straight, too, their outcome is the same in both worlds, but for the known residual.
+    let differ: Vec<&String> = leaks.iter().filter(|(_, texts)| texts[0] != texts[1]).map(|(name, _)| name).collect();
+    assert_eq!(differ, KNOWN_RESIDUAL, "{leaks:?}");
     let after = (zero.state(false).await, one.state(false).await);
     assert_eq!(before, after, "a statement had a durable effect");
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));

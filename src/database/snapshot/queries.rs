@@ -4,35 +4,47 @@
 
 /// Relations that the view owner can select from, at least in part.
 pub const RELATIONS: &str = "
-SELECT c.oid, n.nspname::text, c.relname::text, c.relkind, c.relispartition, obj_description(c.oid, 'pg_class')
+SELECT c.oid, n.nspname::text, c.relname::text, c.relkind, c.relispartition, obj_description(c.oid, 'pg_class'),
+       (SELECT x.owner FROM pgteller_api.rls_table x WHERE x.relation = c.oid AND x.owner = c.relowner AND c.relrowsecurity AND c.relkind IN ('r', 'p'))
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f') AND c.relpersistence <> 't'
   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND n.nspname !~ '^pgteller_'
   AND has_schema_privilege($1, n.oid, 'USAGE') AND has_any_column_privilege($1, c.oid, 'SELECT')
 ORDER BY n.nspname, c.relname";
 
-/// Their columns. Domains are followed to the type under them.
+/// Their columns. Domains are followed to the type under them, arrays to what they hold and domains there again. The `leaf` is what masks
+/// work on; an array of a domain over arrays is its own, since no array type is under it.
 pub const COLUMNS: &str = "
 WITH RECURSIVE base(oid, base, typmod) AS (
   SELECT t.oid, t.typbasetype, t.typtypmod FROM pg_type t WHERE t.typtype = 'd'
   UNION ALL
   SELECT b.oid, t.typbasetype, CASE WHEN b.typmod < 0 THEN t.typtypmod ELSE b.typmod END FROM base b JOIN pg_type t ON t.oid = b.base WHERE t.typtype = 'd'
 ), domain AS (
-  SELECT b.oid, b.base, b.typmod FROM base b JOIN pg_type t ON t.oid = b.base WHERE t.typtype <> 'd'
+  SELECT b.oid, b.base, b.typmod, EXISTS (SELECT FROM pg_type e WHERE e.oid = t.typelem AND e.typarray = t.oid) AS is_array
+  FROM base b JOIN pg_type t ON t.oid = b.base WHERE t.typtype <> 'd'
 )
 SELECT a.attrelid, a.attname::text, a.attnum, a.atttypid, a.atttypmod, a.attnotnull, format_type(a.atttypid, a.atttypmod),
-       coalesce(d.base, a.atttypid),
-       CASE WHEN d.base IS NULL THEN format_type(a.atttypid, a.atttypmod) ELSE format_type(d.base, d.typmod) END,
-       (SELECT en.nspname::text FROM pg_depend x JOIN pg_type et ON et.oid = x.objid JOIN pg_namespace en ON en.oid = et.typnamespace
-         WHERE x.classid = 'pg_type'::regclass AND x.deptype = 'e'
-           AND x.objid = CASE WHEN bt.typelem <> 0 AND bt.typlen = -1 THEN bt.typelem ELSE bt.oid END LIMIT 1),
+       leaf.oid,
+       CASE WHEN ed.base IS NULL THEN format_type(bt.oid, base.typmod) WHEN ed.is_array THEN format_type(bt.oid, -1)
+            ELSE format_type(ed.base, ed.typmod) || '[]' END,
+       (SELECT en.nspname::text FROM pg_depend x JOIN pg_namespace en ON en.oid = leaf.typnamespace
+         WHERE x.classid = 'pg_type'::regclass AND x.deptype = 'e' AND x.objid = leaf.oid LIMIT 1),
        col_description(a.attrelid, a.attnum),
-       ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = coalesce(d.base, a.atttypid) ORDER BY e.enumsortorder)
+       ARRAY(SELECT l.enumlabel::text FROM pg_enum l WHERE l.enumtypid = leaf.oid ORDER BY l.enumsortorder),
+       CASE WHEN et.oid IS NULL THEN NULL WHEN ed.base IS NULL OR ed.is_array THEN format_type(et.oid, base.typmod)
+            ELSE format_type(ed.base, ed.typmod) END,
+       EXISTS (SELECT FROM pg_depend x JOIN pg_extension ext ON ext.oid = x.refobjid
+         WHERE x.classid = 'pg_type'::regclass AND x.objid = leaf.oid AND x.refclassid = 'pg_extension'::regclass AND x.deptype = 'e'
+           AND ext.extname = 'citext' AND leaf.typname = 'citext')
 FROM pg_attribute a
 JOIN pg_class c ON c.oid = a.attrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN domain d ON d.oid = a.atttypid
+CROSS JOIN LATERAL (SELECT CASE WHEN d.base IS NULL THEN a.atttypmod ELSE d.typmod END AS typmod) base
 JOIN pg_type bt ON bt.oid = coalesce(d.base, a.atttypid)
+LEFT JOIN pg_type et ON et.oid = bt.typelem AND et.typarray = bt.oid
+LEFT JOIN domain ed ON ed.oid = et.oid
+JOIN pg_type leaf ON leaf.oid = coalesce(ed.base, et.oid, bt.oid)
 WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'v', 'm', 'p', 'f')
   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND n.nspname !~ '^pgteller_'
   AND has_column_privilege($1, a.attrelid, a.attnum, 'SELECT')
@@ -128,4 +140,5 @@ SELECT concat_ws('/',
   (SELECT concat(count(*), ':', sum(e.xmin::text::bigint)) FROM pg_enum e),
   (SELECT concat(count(*), ':', sum(r.xmin::text::bigint)) FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class WHERE c.relnamespace IN (SELECT oid FROM mine)),
   (SELECT concat(count(*), ':', sum(x.xmin::text::bigint)) FROM pg_index x WHERE x.indrelid >= 16384),
+  (SELECT concat(count(*), ':', sum(t.xmin::text::bigint)) FROM pgteller_api.rls_table t),
   (SELECT concat(count(*), ':', sum(n.xmin::text::bigint)) FROM pg_namespace n WHERE n.oid IN (SELECT oid FROM mine)))";

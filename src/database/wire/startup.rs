@@ -30,6 +30,7 @@ const PINNED: &[(&str, &str)] = &[
     ("max_parallel_workers_per_gather", "0"),
     ("enable_indexonlyscan", "off"),
     ("jit", "off"),
+    ("row_security", "on"),
 ];
 
 impl Wire {

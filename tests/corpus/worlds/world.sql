@@ -12,7 +12,8 @@
 --   date, timestamp                    the years 1707 / 1717
 --   time                               07:07:… / 07:17:…
 --   interval, inet                     707 days / 717 days, 10.7.0.… / 10.7.1.…
--- Booleans and enums only differ. Columns under the mask `hash` must be equal where they can be seen; their values
+-- Booleans and enums only differ; so do numbers under `bucket` and times under `truncate`, in the part that goes: there 707123 / 717123
+-- stands behind the millions, a whole number of its own where these are none. Columns under the mask `hash` or `pseudonym` must be equal where they can be seen; their values
 -- contain SECRETH, which must not be seen either. So the text SECRET is never in anything visible.
 --
 -- A row is hidden by region <> 'eu', by tenant_id <> 3 (the claim of the task), or by left_on being set.
@@ -231,6 +232,49 @@ SELECT i, 1 + i % 3,
        date '1979-05-01' + i / 2, i % 2 = 0, (ARRAY['basic', 'silver', 'gold'])[1 + i % 3]::crm.tier, convert_to('SECRETH ' || i / 2, 'UTF8')
   FROM generate_series(1, 24) AS i,
        LATERAL (SELECT 10 + (i * (7 + 4 * {{world}})) % 24 AS p, (i + {{world}}) % 2 = 0 AS h) AS row_;
+
+-- crm.meters: coarser numbers and times, pseudonyms, and arrays under every mask -----------------------------
+
+CREATE DOMAIN crm.readings AS integer[];
+CREATE TABLE crm.meters (
+    id integer PRIMARY KEY, owner_id integer NOT NULL /* pseudonym person */, grp smallint NOT NULL,
+    b_int2 smallint, b_int4 integer, b_int8 bigint, b_numeric numeric(12,2), b_unscaled numeric, b_float4 real, b_float8 double precision, b_text text, b_date date, b_ints integer[], b_readings crm.readings,
+    t_date date, t_timestamp timestamp, t_timestamptz timestamptz, t_time time, t_text text, t_dates date[],
+    s_int2 smallint, s_int8 bigint, s_text text, s_varchar varchar(20), s_uuid uuid, s_date date, s_texts text[],
+    h_texts text[], h_ints integer[], p_texts text[], p_ints bigint[], p_bools boolean[], e_texts text[], n_texts text[], r_texts text[], r_codes crm.short_code[]
+) WITH (autovacuum_enabled = false, fillfactor = 10);
+
+INSERT INTO crm.meters
+SELECT i, 100 + i / 2, 1 + i % 3,
+       -- bucket of a million; rows 1 and 2 hold values near the ends of each type, 3 is null in both
+       CASE i WHEN 1 THEN -32768 + {{world}} WHEN 3 THEN NULL ELSE 7{{world}}70 + p % 10 END,
+       CASE i WHEN 1 THEN -2147483648 + p WHEN 2 THEN 2147483647 - p WHEN 3 THEN NULL ELSE m + 7{{world}}7000 + p END,
+       CASE i WHEN 1 THEN -9223372036854775808 + p WHEN 2 THEN 9223372036854775807 - p WHEN 3 THEN NULL ELSE m * 1000000::bigint + 7{{world}}7000 + p END,
+       CASE i WHEN 1 THEN -9999999999.99 + p WHEN 2 THEN 9999999999.99 - p WHEN 3 THEN NULL ELSE m + 7{{world}}7000 + p + p / 100.0 END,
+       CASE i WHEN 1 THEN 'NaN' WHEN 2 THEN '-Infinity' WHEN 3 THEN NULL WHEN 4 THEN round(7{{world}}7000.123456789, 1 + p % 5) ELSE m + 7{{world}}7000 + p + (p / 1000.0)::numeric(4,3) END,
+       CASE i WHEN 1 THEN 'Infinity' WHEN 2 THEN 'NaN' WHEN 3 THEN NULL ELSE (m + 7{{world}}7000 + p)::real END,
+       CASE i WHEN 1 THEN '-Infinity' WHEN 2 THEN 'NaN' WHEN 3 THEN NULL ELSE m + 7{{world}}7000 + p + p / 1024.0 END,
+       'SECRET{{world}} ' || lpad(p::text, 2, '0'), date '17{{world}}7-04-01' + p,
+       CASE i WHEN 3 THEN NULL WHEN 5 THEN '{}' ELSE ARRAY[m + 7{{world}}7000 + p, NULL, 7{{world}}7100 + p] END, ARRAY[7{{world}}7000 + p, m + 7{{world}}7000],
+       -- truncate to the month; row 1 and 2 hold the ends
+       CASE i WHEN 1 THEN date '4714-11-24 BC' + p WHEN 2 THEN date '5874897-12-31' - p WHEN 3 THEN NULL ELSE (date '2021-02-01' + i / 8 * interval '1 month')::date + (p - 10) END,
+       CASE i WHEN 1 THEN '-infinity' WHEN 2 THEN timestamp '294276-12-31 23:59:59.999999' - p * interval '1 hour' WHEN 3 THEN NULL ELSE timestamp '2021-02-01 07:{{world}}7:00' + p * interval '7 hours' + i / 8 * interval '1 month' END,
+       CASE i WHEN 1 THEN 'infinity' WHEN 2 THEN timestamptz '4714-11-24 00:00:00+00 BC' + p * interval '1 hour' WHEN 3 THEN NULL WHEN 4 THEN timestamptz '2021-02-28 23:59:00+00' - p * interval '1 second' ELSE timestamptz '2021-02-01 07:{{world}}7:00+00' + p * interval '7 hours' END,
+       time '07:{{world}}7:00' + p * interval '1 second', 'SECRET{{world}} ' || lpad(p::text, 2, '0'),
+       CASE i WHEN 3 THEN NULL ELSE ARRAY[date '2021-02-01' + (p - 10) % 28, NULL, date '2021-05-31' - (p - 10) % 28] END,
+       -- pseudonym: equal
+       CASE i WHEN 1 THEN -32768 WHEN 3 THEN NULL ELSE 100 + i / 2 END, CASE i WHEN 1 THEN -9223372036854775808 WHEN 3 THEN NULL ELSE 60000000000 + i / 2 END,
+       CASE i WHEN 1 THEN '' WHEN 3 THEN NULL ELSE 'SECRETH ' || i / 2 END, 'SECRETH ' || i / 2, ('5ec2e7ff-0000-4000-8000-' || lpad((i / 2)::text, 12, '0'))::uuid,
+       date '1979-05-01' + i / 2, ARRAY['SECRETH ' || i / 2, NULL, 'SECRETH x'],
+       -- arrays: hash equal, partial 4 equal at the end, email equal in the domain, null and redact of another length in each world
+       ARRAY['SECRETH ' || i / 2, 'SECRETH y'], ARRAY[5000 + i / 2, NULL],
+       CASE i WHEN 3 THEN NULL ELSE ARRAY['SECRET{{world}}-' || lpad(p::text, 2, '0') || '-' || lpad((i * 97)::text, 4, '0'), NULL, 'SECRET{{world}}'] END,
+       ARRAY[(7{{world}}70000 + p)::bigint * 10000 + i * 97, 7{{world}}7000 + p], ARRAY[p % 2 = 0, p % 3 = 0],
+       CASE i WHEN 3 THEN NULL ELSE ARRAY['SECRET{{world}}.' || p || '@zoo' || i % 3 || '.example', 'SECRET{{world}}', NULL] END,
+       CASE WHEN h THEN ARRAY['SECRET{{world}}', lpad(p::text, 2, '0')] END, CASE WHEN h THEN ARRAY['SECRET{{world}}', lpad(p::text, 2, '0')] ELSE ARRAY['SECRET{{world}}'] END,
+       ARRAY['SECRET{{world}}-' || lpad(p::text, 2, '0')]::crm.short_code[]
+  FROM generate_series(1, 24) AS i,
+       LATERAL (SELECT 10 + (i * (7 + 4 * {{world}})) % 24 AS p, (i + {{world}}) % 2 = 0 AS h, i % 3 * 1000000 AS m) AS row_;
 
 -- crm.vault: denied as a whole ---------------------------------------------------------------------------
 

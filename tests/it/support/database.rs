@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use pgteller::cli::throwaway::Cluster;
 use pgteller::clock::Clock;
 use pgteller::database::role::scram_verifier;
-use pgteller::model::names::InstallationId;
-use pgteller::profile::setup::{InstallationRoles, script};
+use pgteller::model::names::{InstallationId, RelationName};
+use pgteller::profile::setup::{InstallationRoles, policies_on, script};
 use tokio_postgres::{Client, NoTls};
 
 static CLUSTER: OnceLock<Cluster> = OnceLock::new();
@@ -121,6 +121,12 @@ impl TestDatabase {
         self.owner.batch_execute(&script(&self.installation, &verifier, &schemas)).await.expect("the set-up script");
     }
 
+    /// Lets row filters on these tables be policies.
+    pub async fn policies_on(&self, tables: &[&str]) {
+        let tables: Vec<RelationName> = tables.iter().map(|name| RelationName::parse(name).unwrap()).collect();
+        self.owner.batch_execute(&policies_on(&self.installation, &tables)).await.expect("the script of the policies");
+    }
+
     /// The gateway's URL.
     pub fn url(&self) -> String {
         let login = InstallationRoles::of(&self.installation).login;
@@ -150,7 +156,7 @@ impl TestDatabase {
     /// How many profiles (roles and schemas) of this installation there are.
     pub async fn profile_objects(&self) -> usize {
         let sql = format!(
-            "SELECT (SELECT count(*) FROM pg_roles WHERE rolname ~ '^pgteller_{0}_p_') + (SELECT count(*) FROM pg_namespace WHERE nspname ~ '^pgteller_{0}_')",
+            "SELECT (SELECT count(*) FROM pg_roles WHERE rolname ~ '^pgteller_{0}_[po]_[0-9a-f]{{32}}$') + (SELECT count(*) FROM pg_namespace WHERE nspname ~ '^pgteller_{0}_')",
             self.installation
         );
         self.cell(&sql).await.parse().unwrap()

@@ -1,10 +1,11 @@
-//! The masks once more, in Rust over PostgreSQL's text: the twin must not be computed by the SQL that it judges.
+//! The twin of a database: its columns rewritten through the masks of `reference`, its rows filtered.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::reference::{Keys, Shape, mask};
 
 /// Which label a column gets, by its name and type; nothing for most.
 fn label(column: &str, kind: &str) -> Option<&'static str> {
@@ -15,6 +16,21 @@ fn label(column: &str, kind: &str) -> Option<&'static str> {
         Some("email")
     } else if text && (name.contains("phone") || name.contains("zip") || name.contains("homepage")) {
         Some("partial")
+    } else if name.contains("customer_id")
+        || name.contains("salesperson_id")
+        || name.contains("merchant_id")
+        || name == "mid"
+        || (text && name.contains("custid"))
+    {
+        // Keys, so that joins must agree.
+        Some("pseudonym")
+    } else if number && (name.contains("cost") || name.contains("population") || name.contains("altitude") || name.contains("tax"))
+    {
+        Some("bucket")
+    } else if matches!(kind, "date" | "timestamp without time zone")
+        && (name.contains("payment") || name.contains("session") || name.contains("datetime"))
+    {
+        Some(if name.contains("session") { "week" } else { "month" })
     } else if text
         && (name.contains("last_name") || name.contains("username") || name.contains("custname") || name.contains("airline_name"))
     {
@@ -37,20 +53,61 @@ fn label(column: &str, kind: &str) -> Option<&'static str> {
     }
 }
 
+const COLUMNS: &str = "SELECT c.table_name::text, c.column_name::text, c.data_type::text, coalesce(c.numeric_precision, 0)::int, coalesce(c.numeric_scale, 0)::int, \
+     coalesce(c.character_maximum_length, 0)::int FROM information_schema.columns c JOIN pg_tables t ON t.tablename = c.table_name AND t.schemaname = c.table_schema \
+     WHERE c.table_schema = $1 ORDER BY 1, c.ordinal_position";
+
+/// Turns a plain copy into the twin of a policy whose labels are named after their masks: views become tables of what they showed, then columns
+/// are masked, then rows leave.
+pub async fn apply(
+    twin: &Client,
+    schema: &str,
+    labels: &BTreeMap<String, Vec<String>>,
+    rows: &BTreeMap<String, BTreeMap<String, BTreeMap<String, Value>>>,
+    keys: &Keys<'_>,
+) {
+    let views = format!(
+        "DO $$ DECLARE x record; BEGIN
+           FOR x IN SELECT c.relname FROM pg_class c WHERE c.relnamespace = '{schema}'::regnamespace AND c.relkind IN ('v', 'm') LOOP
+             EXECUTE format('CREATE TABLE {schema}.%I AS SELECT * FROM {schema}.%I', 'twin of ' || x.relname, x.relname);
+           END LOOP;
+           FOR x IN SELECT c.relname, c.relkind FROM pg_class c WHERE c.relnamespace = '{schema}'::regnamespace AND c.relkind IN ('v', 'm') LOOP
+             EXECUTE format('DROP %s IF EXISTS {schema}.%I CASCADE', CASE x.relkind WHEN 'v' THEN 'VIEW' ELSE 'MATERIALIZED VIEW' END, x.relname);
+             EXECUTE format('ALTER TABLE {schema}.%I RENAME TO %I', 'twin of ' || x.relname, x.relname);
+           END LOOP;
+         END $$"
+    );
+    twin.batch_execute(&views).await.unwrap();
+    drop_constraints(twin, schema).await;
+    for row in twin.query(COLUMNS, &[&schema]).await.unwrap() {
+        let (table, column, kind): (String, String, String) = (row.get(0), row.get(1), row.get(2));
+        let label = labels.get(&format!("{schema}.{table}.{column}")).and_then(|labels| labels.first());
+        let Some(label) = label.filter(|label| *label != "public") else { continue };
+        let shape = Shape { kind, precision: row.get(3), scale: row.get(4), length: row.get(5) };
+        rewrite(twin, &format!("{schema}.\"{table}\""), &column, |value| mask(label, value, &shape, keys)).await;
+    }
+    for (table, conditions) in rows {
+        for (column, condition) in conditions {
+            let values =
+                condition.get("in").and_then(Value::as_array).cloned().unwrap_or_else(|| vec![condition["equals"].clone()]);
+            let values: Vec<String> = values.iter().map(|value| value.to_string().replace('"', "'")).collect();
+            let delete = format!("DELETE FROM {table} WHERE ({column} IN ({})) IS NOT TRUE", values.join(", "));
+            twin.batch_execute(&delete).await.unwrap();
+        }
+    }
+}
+
 /// Turns a plain copy into the twin; gives the labels and row filters of the policy that it is the twin of.
-pub async fn make_twin(twin: &Client, schema: &str, key: &[u8]) -> (BTreeMap<String, String>, Value) {
+pub async fn make_twin(twin: &Client, schema: &str, keys: &Keys<'_>) -> (BTreeMap<String, String>, Value) {
     drop_constraints(twin, schema).await;
     let mut labels = BTreeMap::new();
     let mut filters = serde_json::Map::new();
-    let columns = "SELECT c.table_name::text, c.column_name::text, c.data_type::text, coalesce(c.numeric_precision, 0)::int, coalesce(c.numeric_scale, 0)::int, \
-         coalesce(c.character_maximum_length, 0)::int FROM information_schema.columns c JOIN pg_tables t ON t.tablename = c.table_name AND t.schemaname = c.table_schema \
-         WHERE c.table_schema = $1 ORDER BY 1, c.ordinal_position";
-    for row in twin.query(columns, &[&schema]).await.unwrap() {
+    for row in twin.query(COLUMNS, &[&schema]).await.unwrap() {
         let (table, column, kind): (String, String, String) = (row.get(0), row.get(1), row.get(2));
         let Some(label) = label(&column, &kind) else { continue };
         labels.insert(format!("{schema}.{table}.{column}"), label.to_owned());
         let shape = Shape { kind, precision: row.get(3), scale: row.get(4), length: row.get(5) };
-        rewrite(twin, &format!("{schema}.{table}"), &column, |value| mask(label, value, &shape, key)).await;
+        rewrite(twin, &format!("{schema}.{table}"), &column, |value| mask(label, value, &shape, keys)).await;
     }
     // One row filter: the first table with a short text column that is not masked keeps the rows of its most frequent value.
     if let Some((table, column, value)) = filter(twin, schema, &labels).await {
@@ -118,76 +175,4 @@ async fn filter(twin: &Client, schema: &str, labels: &BTreeMap<String, String>) 
         }
     }
     None
-}
-
-struct Shape {
-    kind: String,
-    precision: i32,
-    scale: i32,
-    length: i32,
-}
-
-impl Shape {
-    fn is_text(&self) -> bool {
-        matches!(self.kind.as_str(), "text" | "character varying" | "character")
-    }
-
-    /// An explicit cast to varchar(n) cuts.
-    fn cut(&self, text: &str) -> String {
-        if self.length > 0 { text.chars().take(self.length.try_into().unwrap()).collect() } else { text.to_owned() }
-    }
-}
-
-fn mask(label: &str, value: Option<&str>, shape: &Shape, key: &[u8]) -> Option<String> {
-    match label {
-        "null" => None,
-        "redact" if shape.is_text() => Some(shape.cut("[redacted]")),
-        "redact" if shape.kind == "date" => Some("1970-01-01".to_owned()),
-        "redact" => Some("1970-01-01 00:00:00".to_owned()),
-        "email" => value.map(|value| shape.cut(&email(value))),
-        "partial" if shape.is_text() => value.map(|value| shape.cut(&last(value, 3))),
-        "partial" => value.map(|value| last_digits(value, 3)),
-        "hash" => value.map(|value| hash(value, shape, key)),
-        other => panic!("no mask {other}"),
-    }
-}
-
-fn email(value: &str) -> String {
-    let whole = value.split_once('@').filter(|(local, domain)| {
-        !local.is_empty()
-            && !local.chars().any(|char| char.is_whitespace() || ",;<>\"".contains(char))
-            && !domain.is_empty()
-            && domain.chars().all(|char| char.is_ascii_alphanumeric() || char == '.' || char == '-')
-    });
-    whole.map_or("***".to_owned(), |(_, domain)| format!("***@{domain}"))
-}
-
-fn last(value: &str, keep: usize) -> String {
-    let chars: Vec<char> = value.chars().collect();
-    if chars.len() < 2 * keep {
-        "****".to_owned()
-    } else {
-        format!("****{}", chars[chars.len() - keep..].iter().collect::<String>())
-    }
-}
-
-fn last_digits(value: &str, keep: usize) -> String {
-    let whole = value.trim_start_matches('-').split('.').next().unwrap();
-    if whole.len() < 2 * keep { "0".to_owned() } else { whole[whole.len() - keep..].to_owned() }
-}
-
-fn hash(value: &str, shape: &Shape, key: &[u8]) -> String {
-    let inner = Sha256::digest([key, value.as_bytes()].concat());
-    let mac = Sha256::digest([key, inner.as_slice()].concat());
-    if shape.is_text() {
-        return shape.cut(&mac[..12].iter().map(|byte| format!("{byte:02x}")).collect::<String>());
-    }
-    let number = u64::from_be_bytes(mac[..8].try_into().unwrap()) & 0x7fff_ffff_ffff_ffff;
-    match shape.kind.as_str() {
-        "smallint" => (number & 0x7fff).to_string(),
-        "integer" => (number & 0x7fff_ffff).to_string(),
-        "bigint" => number.to_string(),
-        _ if shape.precision == 0 => (number % 1_000_000_000_000_000_000).to_string(),
-        _ => (number % 10_u64.pow((shape.precision - shape.scale).clamp(0, 18).try_into().unwrap())).to_string(),
-    }
 }
