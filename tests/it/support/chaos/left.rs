@@ -54,9 +54,9 @@ const IN_POSTGRESQL: &[(&str, &str)] = &[
     ),
     (
         "rows of the governed catalog of no profile",
-        "SELECT count(*) FROM (SELECT profile FROM pgteller_private.shown_schema UNION ALL SELECT profile FROM pgteller_private.shown_relation \
-         UNION ALL SELECT profile FROM pgteller_private.shown_column UNION ALL SELECT profile FROM pgteller_private.shown_type \
-         UNION ALL SELECT profile FROM pgteller_private.shown_constraint) s WHERE NOT EXISTS (SELECT FROM pgteller_private.profile p WHERE p.name = s.profile)",
+        "SELECT coalesce(sum(substring(query_to_xml(format('SELECT count(*) FROM pgteller_private.%I s WHERE NOT EXISTS \
+         (SELECT FROM pgteller_private.profile p WHERE p.name = s.profile)', relname), false, true, '')::text from '<count>([0-9]+)')::bigint), 0)::bigint \
+         FROM pg_class WHERE relnamespace = 'pgteller_private'::regnamespace AND relname LIKE 'shown%' AND relkind = 'r'",
     ),
     (
         "sessions of ours that no living process has",
