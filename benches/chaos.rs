@@ -3,7 +3,7 @@
 //! `make chaos` (`COUNT` events, default 300; `SEED`, default 1). Ends with 1 if anything was left, lost or surprising.
 #![expect(
     dead_code,
-    unused_imports,
+    clippy::string_slice,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -12,8 +12,12 @@
     reason = "it shares the tests' helpers, must stop when surprised, and prints"
 )]
 
-#[path = "../tests/it/support.rs"]
-mod support;
+#[path = "../tests/it"]
+mod it {
+    pub mod support;
+}
+
+use it::support;
 
 fn main() -> std::process::ExitCode {
     // Cargo adds `--bench` of its own.

@@ -14,7 +14,7 @@ use super::admin::{Admin, AdminGuard};
 use super::examination::Examination;
 use super::posture::Posture;
 use super::preflight::{Finding, Ours};
-use super::role::{Kept, Sweep};
+use super::role::{Kept, Swept};
 use super::target::Target;
 use super::{DatabaseError, SETUP_VERSION, role, snapshot};
 use crate::clock::Clock;
@@ -203,7 +203,7 @@ impl Database {
         }
         let instance = InstanceId(self.clock.random_hex::<4>());
         let kept = Kept::default();
-        match role::sweep(client, &Sweep { installation: &examination.installation, instance: &instance, kept: &kept }).await {
+        match role::sweep(client, &Swept { installation: &examination.installation, instance: &instance, kept: &kept }).await {
             Ok(0) => {}
             Ok(closed) => tracing::info!(database = %settings.name, closed, "tasks of dead processes were closed"),
             Err(error) => tracing::warn!(database = %settings.name, %error, "sweeping failed"),
@@ -339,12 +339,16 @@ impl Governed {
         .await
     }
 
+    /// What a sweep must know of this process.
+    fn swept(&self) -> Swept<'_> {
+        Swept { installation: &self.installation, instance: &self.instance, kept: &self.kept }
+    }
+
     /// Closes what dead processes left, and what this one failed to close.
     pub async fn sweep(&self) -> Result<usize, DatabaseError> {
         self.bounded(async {
             let mut guard = self.admin().await?;
-            let ask = Sweep { installation: &self.installation, instance: &self.instance, kept: &self.kept };
-            role::sweep(guard.client()?, &ask).await
+            role::sweep(guard.client()?, &self.swept()).await
         })
         .await
     }

@@ -68,7 +68,7 @@ pub struct TaskRole {
 
 /// Whose roles are swept, and by whom.
 #[derive(Debug)]
-pub struct Sweep<'a> {
+pub struct Swept<'a> {
     /// The installation.
     pub installation: &'a InstallationId,
     /// This process.
@@ -162,20 +162,20 @@ pub async fn end_session(client: &Client, role: &str, pid: i32) -> Result<(), Da
 
 /// Closes what dead instances left: tasks of this installation whose instance has no living backend. And what this process itself made and
 /// does not use any more. Gives how many were closed.
-pub async fn sweep(client: &Client, ask: &Sweep<'_>) -> Result<usize, DatabaseError> {
-    let prefix = format!("pgteller_{}_", ask.installation);
+pub async fn sweep(client: &Client, ours: &Swept<'_>) -> Result<usize, DatabaseError> {
+    let prefix = format!("pgteller_{}_", ours.installation);
     let dead = "SELECT m.role_name::text FROM pgteller_api.made m \
          WHERE m.kind = 't' AND starts_with(m.role_name::text, $1) AND (split_part(m.role_name::text, '_', 3) = $2 OR NOT EXISTS ( \
            SELECT FROM pgteller_private.instance i JOIN pg_stat_activity a ON a.pid = i.backend_pid AND a.backend_start = i.backend_start \
            WHERE i.id = split_part(m.role_name::text, '_', 3)))";
     let rows = client
-        .query(dead, &[&prefix, &ask.instance.as_str()])
+        .query(dead, &[&prefix, &ours.instance.as_str()])
         .await
         .map_err(DatabaseError::admin("looking for tasks of dead processes"))?;
     let mut closed = 0_usize;
     for row in &rows {
         let role: String = row.get(0);
-        if ask.kept.has(&role) {
+        if ours.kept.has(&role) {
             continue;
         }
         match close(client, &role).await {

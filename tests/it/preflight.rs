@@ -107,7 +107,11 @@ const CASES: &[Case] = &[
     serious("ALTER ROLE {owner} BYPASSRLS CREATEROLE LOGIN", &["view-owner:bypassrls", "view-owner:createrole", "view-owner:login"]),
     serious("ALTER ROLE {login} CREATEDB REPLICATION", &["login:createdb", "login:replication"]),
     serious("ALTER ROLE {definer} LOGIN", &["definer:login"]),
-    serious("CREATE ROLE {policies} LOGIN; GRANT {policies} TO {db}_m", &["policies:login", "policies:member:{db}_m"]),
+    serious("ALTER ROLE {policies} LOGIN; GRANT {policies} TO {db}_m", &["policies:login", "policies:member:{db}_m"]),
+    serious(
+        "DO $$ BEGIN IF current_setting('server_version_num')::int >= 160000 THEN EXECUTE 'GRANT {owner} TO {definer} WITH SET TRUE'; ELSE GRANT {owner} TO {definer}; END IF; END $$",
+        &["definer:member-of:{owner}", "view-owner:member:{definer}"],
+    ),
     serious("CREATE ROLE {db}_app; GRANT {db}_app TO {owner}", &["view-owner:member-of:{db}_app"]),
     serious("GRANT pg_monitor TO {login}", &["login:member-of:pg_monitor"]),
     serious("CREATE ROLE {db}_thief; GRANT {definer} TO {db}_thief", &["definer:member:{db}_thief"]),
@@ -189,7 +193,7 @@ fn filled(text: &str, database: &TestDatabase) -> String {
         .replace("{owner}", &roles.owner)
         .replace("{login}", &roles.login)
         .replace("{definer}", &roles.definer)
-        .replace("{policies}", &format!("pgteller_{}_policies", database.installation))
+        .replace("{policies}", &roles.policies)
 }
 
 /// A database set up, with one role besides.

@@ -1,23 +1,15 @@
-//! What tests share: one throwaway cluster, a database per test, a server per test. The paths let `benches/chaos.rs` share it, too.
+//! What tests share: one throwaway cluster, a database per test, a server per test.
 
-#[path = "support/chaos.rs"]
 pub mod chaos;
-#[path = "support/client.rs"]
 pub mod client;
-#[path = "support/database.rs"]
 pub mod database;
-#[path = "support/oracle.rs"]
 pub mod oracle;
-#[path = "support/process.rs"]
 pub mod process;
-#[path = "support/renamed.rs"]
 pub mod renamed;
-#[path = "support/scene.rs"]
 pub mod scene;
-#[path = "support/server.rs"]
 pub mod server;
-#[path = "support/tokens.rs"]
 pub mod tokens;
+pub mod worlds;
 
 use std::path::PathBuf;
 

@@ -29,20 +29,23 @@ WHERE has.yes",
             )
         },
     },
-    // 16 and newer: one role may be granted by several, and REVOKE takes back one's own only.
+    // 16 and newer: one role may be granted by several, and REVOKE takes back one's own only. There the definer has ADMIN on the view owner,
+    // to make the owners of profiles with policies; it may not act as it.
     Check {
         grade: Grade::Serious,
         sql: "
 SELECT DISTINCT ARRAY[our.word, r.rolname::text, m.rolname::text,
-  CASE WHEN current_setting('server_version_num')::int >= 160000 THEN pg_get_userbyid(a.grantor)::text ELSE '' END]
+  CASE WHEN current_setting('server_version_num')::int >= 160000 THEN pg_get_userbyid(a.grantor)::text ELSE '' END,
+  CASE WHEN a.member = us.definer AND a.roleid = us.owner THEN 'admin' ELSE '' END]
 FROM us, LATERAL (VALUES (us.owner, 'view-owner'), (us.definer, 'definer'), (us.login, 'login')) our(oid, word)
 JOIN pg_auth_members a ON a.member = our.oid JOIN pg_roles r ON r.oid = a.roleid JOIN pg_roles m ON m.oid = a.member
-WHERE r.rolname !~ us.made AND NOT (our.word = 'login' AND r.oid = us.owner) AND NOT (our.word = 'definer' AND r.rolname = 'pg_signal_backend')",
+WHERE r.rolname !~ us.made AND NOT (our.word = 'login' AND r.oid = us.owner) AND NOT (our.word = 'definer' AND r.rolname = 'pg_signal_backend')
+  AND NOT (our.word = 'definer' AND r.oid = us.owner AND NOT coalesce((to_jsonb(a) ->> 'set_option')::bool OR (to_jsonb(a) ->> 'inherit_option')::bool, true))",
         tell: |of| {
             Told(
                 format!("{}:member-of:{}", of.at(0), of.at(1)),
                 format!("the role `{}` is a member of `{}`, which the set-up did not make it", of.at(2), of.at(1)),
-                revoke_role(of.at(1), of.at(2), of.at(3)),
+                revoke_role(of.at(1), of.at(2), of.at(3), of.at(4)),
             )
         },
     },
@@ -51,7 +54,8 @@ WHERE r.rolname !~ us.made AND NOT (our.word = 'login' AND r.oid = us.owner) AND
         grade: Grade::Serious,
         sql: "
 SELECT DISTINCT ARRAY[our.word, m.rolname::text, r.rolname::text,
-  CASE WHEN current_setting('server_version_num')::int >= 160000 THEN pg_get_userbyid(a.grantor)::text ELSE '' END]
+  CASE WHEN current_setting('server_version_num')::int >= 160000 THEN pg_get_userbyid(a.grantor)::text ELSE '' END,
+  CASE WHEN a.member = us.definer AND a.roleid = us.owner THEN 'admin' ELSE '' END]
 FROM us, LATERAL (VALUES (us.owner, 'view-owner'), (us.definer, 'definer'), (us.login, 'login'), (us.policies, 'policies')) our(oid, word)
 JOIN pg_auth_members a ON a.roleid = our.oid JOIN pg_roles m ON m.oid = a.member JOIN pg_roles r ON r.oid = a.roleid
 WHERE NOT (our.word = 'view-owner' AND (m.oid = us.login OR m.rolname ~ ('^' || us.prefix || 'o_[0-9a-f]{32}$')))
@@ -60,7 +64,7 @@ WHERE NOT (our.word = 'view-owner' AND (m.oid = us.login OR m.rolname ~ ('^' || 
             Told(
                 format!("{}:member:{}", of.at(0), of.at(1)),
                 format!("the role `{}` may act as `{}`", of.at(1), of.at(2)),
-                revoke_role(of.at(2), of.at(1), of.at(3)),
+                revoke_role(of.at(2), of.at(1), of.at(3), of.at(4)),
             )
         },
     },
@@ -147,7 +151,12 @@ WHERE c.relnamespace::regnamespace::text IN ('pgteller_api', 'pgteller_private')
     },
 ];
 
-fn revoke_role(role: &str, member: &str, grantor: &str) -> Fix {
+/// Takes a membership back; of one that the set-up made as `admin`, only what it does not have from there.
+fn revoke_role(role: &str, member: &str, grantor: &str, made_as: &str) -> Fix {
+    let (role, member) = (quote::identifier(role), quote::identifier(member));
     let by = if grantor.is_empty() { String::new() } else { format!(" GRANTED BY {}", quote::identifier(grantor)) };
-    Fix::Sql(format!("REVOKE {} FROM {}{by};", quote::identifier(role), quote::identifier(member)))
+    Fix::Sql(match made_as {
+        "admin" if !grantor.is_empty() => format!("GRANT {role} TO {member} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE{by};"),
+        _ => format!("REVOKE {role} FROM {member}{by};"),
+    })
 }

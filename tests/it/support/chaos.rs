@@ -3,11 +3,8 @@
 //! Takes a seed and a number of events, gives a [`Report`]: what was done, what stayed behind (nothing may), how long until service returned.
 //! The seed fixes what is done and after which delay; which stage that hits is the machine's part of the chaos.
 
-#[path = "chaos/agent.rs"]
 mod agent;
-#[path = "chaos/left.rs"]
 mod left;
-#[path = "chaos/world.rs"]
 mod world;
 
 use std::collections::BTreeMap;

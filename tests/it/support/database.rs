@@ -47,8 +47,13 @@ pub async fn connect(dsn: &str) -> Client {
     client
 }
 
+/// What a cluster of its own is started with: nothing moves by itself, and its log of changes can be read.
+const ALONE: &[&str] = &["log_statement=none", "autovacuum=off", "wal_level=logical", "max_prepared_transactions=5"];
+
 /// A database of one test.
 pub struct TestDatabase {
+    /// Where it is.
+    pub cluster: &'static Cluster,
     /// Its name.
     pub name: String,
     /// The installation in it.
@@ -57,8 +62,6 @@ pub struct TestDatabase {
     pub password: String,
     /// A superuser's connection.
     pub owner: Client,
-    /// Where it is.
-    pub cluster: &'static Cluster,
 }
 
 impl TestDatabase {
@@ -87,9 +90,18 @@ impl TestDatabase {
         copy
     }
 
+    /// An empty database in a cluster of its own, under a fixed name: two that are filled in the same way have the same object ids, too.
+    pub async fn alone() -> Self {
+        let database = Self::create_in(own_cluster(ALONE), "world".to_owned(), "template0").await;
+        Self { installation: InstallationId("00c0ffee".to_owned()), ..database }
+    }
+
     async fn create(cluster: &'static Cluster, template: &str) -> Self {
+        Self::create_in(cluster, format!("t_{}", Clock::system().random_hex::<6>()), template).await
+    }
+
+    async fn create_in(cluster: &'static Cluster, name: String, template: &str) -> Self {
         let clock = Clock::system();
-        let name = format!("t_{}", clock.random_hex::<6>());
         let postgres = connect(&cluster.dsn("postgres")).await;
         // The template's last session may still be leaving: PostgreSQL waits for it.
         postgres.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")).await.unwrap();
