@@ -30,7 +30,7 @@ const IN_POSTGRESQL: &[(&str, &str)] = &[
     ),
     (
         "roles of ours without an entry of `made`",
-        "SELECT count(*) FROM pg_roles r WHERE r.rolname ~ '^pgteller_$I_(p|[0-9a-f]{8})_' AND NOT EXISTS (SELECT FROM pgteller_api.made m WHERE r.oid = m.role_oid AND r.rolname = m.role_name)",
+        "SELECT count(*) FROM pg_roles r WHERE r.rolname ~ '^pgteller_$I_(p|o|[0-9a-f]{8})_' AND NOT EXISTS (SELECT FROM pgteller_api.made m WHERE r.oid = m.role_oid AND r.rolname = m.role_name)",
     ),
     (
         "parameters of tasks without a role",
