@@ -47,8 +47,15 @@ fn from_env(name: &str, otherwise: usize) -> usize {
         .map_or(otherwise, |text| text.replace('_', "").parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }
 
-#[tokio::main]
-async fn main() {
+fn main() {
+    // The stacks that the binary gives its threads.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(16 * 1024 * 1024).build().unwrap();
+    let wrong = runtime.block_on(run());
+    println!("{wrong} findings");
+    std::process::exit(i32::from(wrong > 0));
+}
+
+async fn run() -> usize {
     let mut parts: Vec<String> = std::env::args().skip(1).filter(|part| part != "--bench").collect();
     if parts.is_empty() {
         parts = ["attacks", "generated", "straight", "regress"].map(str::to_owned).to_vec();
@@ -75,8 +82,7 @@ async fn main() {
         };
         println!("{part} took {} s\n", began.elapsed().as_secs());
     }
-    println!("{wrong} findings");
-    std::process::exit(i32::from(wrong > 0));
+    wrong
 }
 
 /// Each attack, and after each what is outside the task.
