@@ -4,8 +4,8 @@
 //! bypassed: tests pin a [`Clock`] and everything that depends on time follows.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
@@ -21,14 +21,19 @@ impl Instant {
         Self(self.0.saturating_add(nanos))
     }
 
+    /// What the machine's clock, or the date of a file, says.
+    pub fn of(time: SystemTime) -> Self {
+        Self(time.duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0))
+    }
+
     /// Whole seconds since the Unix epoch.
     pub fn seconds(self) -> i64 {
         self.0.div_euclid(1_000_000_000)
     }
 
     /// The time left until `later`, zero if it has passed.
-    pub fn until(self, later: Self) -> std::time::Duration {
-        std::time::Duration::from_nanos(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0))
+    pub fn until(self, later: Self) -> Duration {
+        Duration::from_nanos(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0))
     }
 
     /// RFC 3339 in UTC with microseconds, as entries print it.
@@ -40,34 +45,50 @@ impl Instant {
 /// The source of time, ids and randomness.
 #[derive(Debug, Clone)]
 pub struct Clock {
-    pinned: Option<Arc<AtomicI64>>,
+    pinned: Option<Arc<Pinned>>,
+    made: std::time::Instant,
+}
+
+#[derive(Debug)]
+struct Pinned {
+    now: AtomicI64,
+    /// Seconds that it was moved forward.
+    passed: AtomicU64,
 }
 
 impl Clock {
     /// The machine's own clock.
     pub fn system() -> Self {
-        Self { pinned: None }
+        Self { pinned: None, made: std::time::Instant::now() }
     }
 
     /// A clock that stands still until [`Clock::advance`] is called; for tests.
     pub fn pinned(at: Instant) -> Self {
-        Self { pinned: Some(Arc::new(AtomicI64::new(at.0))) }
+        let pinned = Pinned { now: AtomicI64::new(at.0), passed: AtomicU64::new(0) };
+        Self { pinned: Some(Arc::new(pinned)), made: std::time::Instant::now() }
     }
 
-    /// Moves a pinned clock; does nothing to the machine's.
+    /// Moves a pinned clock, which passes that time if it is moved forward; does nothing to the machine's.
     pub fn advance(&self, seconds: i64) {
         if let Some(pinned) = &self.pinned {
-            pinned.fetch_add(seconds.saturating_mul(1_000_000_000), Ordering::SeqCst);
+            pinned.now.fetch_add(seconds.saturating_mul(1_000_000_000), Ordering::SeqCst);
+            pinned.passed.fetch_add(u64::try_from(seconds).unwrap_or(0), Ordering::SeqCst);
+        }
+    }
+
+    /// How much time has passed since this clock was made, whatever was done to the machine's date meanwhile.
+    pub fn passed(&self) -> Duration {
+        match &self.pinned {
+            Some(pinned) => Duration::from_secs(pinned.passed.load(Ordering::SeqCst)),
+            None => self.made.elapsed(),
         }
     }
 
     /// Now.
     pub fn now(&self) -> Instant {
         match &self.pinned {
-            Some(pinned) => Instant(pinned.load(Ordering::SeqCst)),
-            None => Instant(
-                machine_time().duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_nanos()).ok()).unwrap_or(0),
-            ),
+            Some(pinned) => Instant(pinned.now.load(Ordering::SeqCst)),
+            None => Instant::of(machine_time()),
         }
     }
 

@@ -61,6 +61,8 @@ pub struct Storage {
     /// `disk`: an entry is on disk before its reply leaves. `process`: it survives our death, not the machine's. Default: `disk`.
     #[serde(default)]
     pub durability: Durability,
+    /// Hours for which an exported file is kept. Default: 24.
+    pub export_hours: Option<u32>,
 }
 
 /// `storage.durability`

@@ -24,6 +24,15 @@ use crate::database::{DatabaseError, Governed, quote};
 const FILL_CATALOG: &str = include_str!("profile/catalog/fill.sql");
 const FORGET_CATALOG: &str = include_str!("profile/catalog/forget.sql");
 
+/// How often a profile is built for one task, should others drop it each time.
+const MAX_BUILDS: usize = 3;
+
+/// Building a large profile takes seconds, and profiles of one database are built one after the other: who comes second waits.
+const WAIT_FOR_BUILDERS: &str = "SET LOCAL lock_timeout = '14s'";
+
+/// A table that somebody alters is not waited for: others wait behind us.
+const WAIT_FOR_TABLES: &str = "SET LOCAL lock_timeout = '2s'";
+
 /// Makes a role for one task, and its profile if nobody has built it yet.
 pub async fn open_role(governed: &Governed, compiled: &Compiled, until: Instant, clock: &Clock) -> Result<TaskRole, DatabaseError> {
     governed.bounded(open_role_unbounded(governed, compiled, until, clock)).await
@@ -36,18 +45,33 @@ async fn open_role_unbounded(
     clock: &Clock,
 ) -> Result<TaskRole, DatabaseError> {
     let mut guard = governed.announced().await?;
-    let client = guard.client()?;
-    let transaction = with_profile(client, governed, compiled, clock).await?;
+    for _ in 0..MAX_BUILDS {
+        if let Some(role) = try_open_role(guard.client()?, governed, compiled, until, clock).await? {
+            return Ok(role);
+        }
+    }
+    Err(DatabaseError::Vanished)
+}
+
+async fn try_open_role(
+    client: &mut Client,
+    governed: &Governed,
+    compiled: &Compiled,
+    until: Instant,
+    clock: &Clock,
+) -> Result<Option<TaskRole>, DatabaseError> {
+    let Some(transaction) = with_profile(client, governed, compiled, clock).await? else { return Ok(None) };
     let ask = TaskRoleAsk {
         installation: &governed.installation,
         instance: &governed.instance,
+        kept: &governed.kept,
         profile: &compiled.role,
         params: &compiled.params,
         until,
     };
     let role = role::create(&transaction, &ask, clock).await?;
     transaction.commit().await.map_err(DatabaseError::admin("opening a task"))?;
-    Ok(role)
+    Ok(Some(role))
 }
 
 /// Moves an open task to another profile in one transaction; its next statement sees the new one.
@@ -57,8 +81,22 @@ pub async fn move_role(governed: &Governed, compiled: &Compiled, role: &str, clo
 
 async fn move_role_unbounded(governed: &Governed, compiled: &Compiled, role: &str, clock: &Clock) -> Result<(), DatabaseError> {
     let mut guard = governed.admin().await?;
-    let client = guard.client()?;
-    let transaction = with_profile(client, governed, compiled, clock).await?;
+    for _ in 0..MAX_BUILDS {
+        if try_move_role(guard.client()?, governed, compiled, role, clock).await? {
+            return Ok(());
+        }
+    }
+    Err(DatabaseError::Vanished)
+}
+
+async fn try_move_role(
+    client: &mut Client,
+    governed: &Governed,
+    compiled: &Compiled,
+    role: &str,
+    clock: &Clock,
+) -> Result<bool, DatabaseError> {
+    let Some(transaction) = with_profile(client, governed, compiled, clock).await? else { return Ok(false) };
     let moving = || DatabaseError::admin("moving a task to another profile");
     transaction
         .execute("SELECT pgteller_api.move_task($1::text::name, $2::text::name)", &[&role, &compiled.role])
@@ -76,16 +114,18 @@ async fn move_role_unbounded(governed: &Governed, compiled: &Compiled, role: &st
         )
         .await
         .map_err(moving())?;
-    transaction.commit().await.map_err(moving())
+    transaction.commit().await.map_err(moving())?;
+    Ok(true)
 }
 
-/// A transaction in which the profile exists and cannot be dropped.
+/// A transaction in which the profile exists and cannot be dropped. Nothing if another process that ended dropped it between its building and
+/// our lock.
 async fn with_profile<'a>(
     client: &'a mut Client,
     governed: &Governed,
     compiled: &Compiled,
     clock: &Clock,
-) -> Result<Transaction<'a>, DatabaseError> {
+) -> Result<Option<Transaction<'a>>, DatabaseError> {
     let using = || DatabaseError::admin("looking for the profile");
     ensure_keys(client, compiled, clock).await?;
     if !is_built(client, compiled).await? {
@@ -98,13 +138,14 @@ async fn with_profile<'a>(
         build(client, governed, compiled).await?;
     }
     let transaction = client.transaction().await.map_err(using())?;
+    transaction.batch_execute(WAIT_FOR_BUILDERS).await.map_err(using())?;
     transaction.execute("SELECT pg_advisory_xact_lock_shared($1)", &[&compiled.lock]).await.map_err(using())?;
     if is_built(&transaction, compiled).await? {
         let used = "UPDATE pgteller_private.profile SET used_at = now() WHERE name = $1::text::name AND used_at < now() - interval '1 minute'";
         transaction.execute(used, &[&compiled.role]).await.map_err(using())?;
-        Ok(transaction)
+        Ok(Some(transaction))
     } else {
-        Err(DatabaseError::Vanished)
+        Ok(None)
     }
 }
 
@@ -156,13 +197,14 @@ async fn build(client: &mut Client, governed: &Governed, compiled: &Compiled) ->
         return Err(DatabaseError::Preflight(findings));
     }
     let mut transaction = client.transaction().await.map_err(building())?;
+    transaction.batch_execute(WAIT_FOR_BUILDERS).await.map_err(building())?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&compiled.lock]).await.map_err(building())?;
     if is_built(&transaction, compiled).await? {
         return transaction.rollback().await.map_err(building());
     }
     transaction.execute("SELECT pgteller_api.create_profile($1::text::name)", &[&compiled.role]).await.map_err(building())?;
     let owner = quote::identifier(&governed.view_owner);
-    transaction.batch_execute(&format!("SET LOCAL ROLE {owner}")).await.map_err(building())?;
+    transaction.batch_execute(&format!("{WAIT_FOR_TABLES}; SET LOCAL ROLE {owner}")).await.map_err(building())?;
     transaction.batch_execute(&compiled.ddl).await.map_err(building())?;
     transaction.batch_execute("RESET ROLE").await.map_err(building())?;
     policies::build(&mut transaction, &compiled.role, &governed.view_owner, &compiled.limited).await?;

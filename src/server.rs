@@ -27,12 +27,6 @@ use crate::transport::mcp::Mcp;
 use crate::transport::tools::{self, ToolsError};
 use crate::transport::{Gate, http, stdio};
 
-/// How often expired tasks are closed and dead processes' tasks swept.
-const HOUSEKEEPING: Duration = Duration::from_secs(5);
-/// Housekeeping rounds between sweeps.
-const ROUNDS_PER_SWEEP: u64 = 6;
-/// How long a profile that no task uses is kept for the next one: building it costs more than keeping it.
-const PROFILE_IDLE: Duration = Duration::from_secs(60 * 60);
 /// How long requests may take to end after the stop.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -71,6 +65,24 @@ pub struct Server {
     settings: Settings,
     enforcement: Arc<Enforcement>,
     clock: Clock,
+    house: House,
+}
+
+/// How a server keeps house while it serves.
+#[derive(Debug, Clone, Copy)]
+pub struct House {
+    /// How often expired tasks are closed.
+    pub every: Duration,
+    /// Such rounds between sweeps of what dead processes left.
+    pub rounds_per_sweep: u64,
+    /// How long a profile that no task uses is kept for the next one: building it costs more than keeping it.
+    pub profile_idle: Duration,
+}
+
+impl Default for House {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(5), rounds_per_sweep: 6, profile_idle: Duration::from_secs(60 * 60) }
+    }
 }
 
 impl Server {
@@ -83,8 +95,9 @@ impl Server {
         let policy = Arc::new(policy);
         let audit = Audit::open(&storage.dir.join("audit"), storage.durability, clock.clone()).map_err(ServerError::Audit)?;
         let exports = storage.dir.join("exports");
-        let exports =
-            Exports::open(exports.clone(), clock.clone()).map_err(|source| ServerError::Exports { path: exports, source })?;
+        let exports = Exports::open(exports.clone(), storage.keep_exports, clock.clone())
+            .map_err(|source| ServerError::Exports { path: exports, source })?;
+        sweep_exports(&exports);
         // With several databases nobody can tell which one a name of the document is meant for.
         let expected = if settings.databases.len() == 1 { policy.document().names() } else { Vec::new() };
         let databases: BTreeMap<DatabaseName, Database> = settings
@@ -101,7 +114,12 @@ impl Server {
             Callers::new(settings.statements_per_principal),
         );
         let enforcement = Arc::new(Enforcement { audit, policy, tasks, exports, databases, clock: clock.clone() });
-        Ok(Self { settings, enforcement, clock })
+        Ok(Self { settings, enforcement, clock, house: House::default() })
+    }
+
+    /// The same, keeping house at another pace; for tests that wait for it.
+    pub fn with_house(self, house: House) -> Self {
+        Self { house, ..self }
     }
 
     /// The spine, for tests that look at tasks from inside.
@@ -117,7 +135,7 @@ impl Server {
         Ok(Mcp::new(Arc::clone(&self.enforcement), Arc::new(gate), tools))
     }
 
-    /// Serves stdio until stdin ends or `stop` is set; then closes everything.
+    /// Serves stdio until stdin ends or `stop` is set; then drains and closes everything.
     pub async fn serve_stdio(&self, stop: CancellationToken) -> Result<(), ServerError> {
         let has_token = self.settings.issuers.iter().any(|issuer| issuer.token.is_some());
         if !has_token && self.settings.dev.is_none() {
@@ -125,10 +143,15 @@ impl Server {
         }
         let mcp = self.mcp(None)?;
         let house = self.keep_house(stop.clone());
-        let serve = stdio::serve(mcp, tokio::io::stdin(), tokio::io::stdout(), self.settings.server.max_request_bytes);
+        let pipes = stdio::Pipes {
+            reader: tokio::io::stdin(),
+            writer: tokio::io::stdout(),
+            max_line: self.settings.server.max_request_bytes,
+            stop: stop.clone(),
+        };
         let served = tokio::select! {
-            served = serve => served.map_err(ServerError::Serve),
-            () = stop.cancelled() => Ok(()),
+            served = stdio::serve(mcp, pipes) => served.map_err(ServerError::Serve),
+            () = drained(&stop) => Ok(()),
         };
         house.abort();
         self.close().await;
@@ -151,13 +174,9 @@ impl Server {
         let house = self.keep_house(stop.clone());
         let until = stop.clone();
         let serve = axum::serve(listener, router).with_graceful_shutdown(async move { until.cancelled().await }).into_future();
-        let limit = async {
-            stop.cancelled().await;
-            tokio::time::sleep(DRAIN).await;
-        };
         let served = tokio::select! {
             served = serve => served.map_err(|error| ServerError::Serve(error.into())),
-            () = limit => Ok(()),
+            () = drained(&stop) => Ok(()),
         };
         requests.cancel();
         house.abort();
@@ -167,28 +186,32 @@ impl Server {
 
     /// Closes expired tasks, and sweeps what dead processes left.
     fn keep_house(&self, stop: CancellationToken) -> tokio::task::JoinHandle<()> {
-        let enforcement = Arc::clone(&self.enforcement);
+        let (enforcement, house) = (Arc::clone(&self.enforcement), self.house);
         tokio::spawn(async move {
             let mut round = 0_u64;
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = tokio::time::sleep(HOUSEKEEPING) => {}
+                    () = tokio::time::sleep(house.every) => {}
                 }
                 enforcement.tasks.close_expired().await;
+                stay(&enforcement).await;
                 round = round.wrapping_add(1);
-                if round.is_multiple_of(ROUNDS_PER_SWEEP) {
-                    sweep(&enforcement).await;
+                if round.is_multiple_of(house.rounds_per_sweep) {
+                    sweep(&enforcement, house).await;
                 }
             }
         })
     }
 
-    /// Ends every task, drops what is unused, and forgets this process in every database.
+    /// Ends every task, tries again what could not be closed before, drops what is unused, and forgets this process in every database.
     pub async fn close(&self) {
         self.enforcement.tasks.close_all().await;
         for database in self.enforcement.databases.values() {
             let Some(governed) = database.opened().await else { continue };
+            if let Err(error) = governed.sweep().await {
+                tracing::warn!(database = %database.name(), %error, "what could not be closed stays until the next sweep");
+            }
             if let Err(error) = profile::drop_unused(&governed, Duration::ZERO).await {
                 tracing::warn!(database = %database.name(), %error, "unused profiles stay until the next process ends");
             }
@@ -199,7 +222,33 @@ impl Server {
     }
 }
 
-async fn sweep(enforcement: &Enforcement) {
+/// The moment after the stop from which nobody is waited for.
+async fn drained(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(DRAIN).await;
+}
+
+/// Keeps this process registered wherever it made roles.
+async fn stay(enforcement: &Enforcement) {
+    for database in enforcement.databases.values() {
+        let Some(governed) = database.opened().await else { continue };
+        if let Err(error) = governed.stay().await {
+            tracing::debug!(database = %database.name(), %error, "this process looks dead to others until it connects again");
+        }
+    }
+}
+
+fn sweep_exports(exports: &Exports) {
+    match exports.sweep() {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(removed, "exports that nobody finished or collected were removed"),
+        Err(error) => tracing::warn!(%error, "old exports stay for now"),
+    }
+}
+
+async fn sweep(enforcement: &Enforcement, house: House) {
+    // Other calls move to another thread meanwhile.
+    tokio::task::block_in_place(|| sweep_exports(&enforcement.exports));
     for database in enforcement.databases.values() {
         let Some(governed) = database.opened().await else { continue };
         match governed.sweep().await {
@@ -207,7 +256,7 @@ async fn sweep(enforcement: &Enforcement) {
             Ok(closed) => tracing::info!(database = %database.name(), closed, "tasks of dead processes were closed"),
             Err(error) => tracing::warn!(database = %database.name(), %error, "sweeping failed"),
         }
-        match profile::drop_unused(&governed, PROFILE_IDLE).await {
+        match profile::drop_unused(&governed, house.profile_idle).await {
             Ok(0) => {}
             Ok(dropped) => tracing::info!(database = %database.name(), dropped, "profiles that nobody used were dropped"),
             Err(error) => tracing::warn!(database = %database.name(), %error, "unused profiles stay for now"),

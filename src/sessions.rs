@@ -195,6 +195,12 @@ impl TaskSessions {
                 self.look_again().await;
                 return Failure::Stale(Refusal::new(Code::Busy, "the schema changed while the call came in").hint("send it again"));
             }
+            DatabaseError::Admin { source, .. } if source.code().is_some_and(|code| sqlstate::is_in_the_way(code.code())) => {
+                tracing::warn!(database = %self.governed.name, "{}", Fault::new("opening a task beside others", error).chain());
+                return Refusal::new(Code::Busy, "others are changing this database just now")
+                    .hint("send it again in a moment")
+                    .into();
+            }
             DatabaseError::AdminConnect(_) | DatabaseError::Connect(_) | DatabaseError::Slow(_) => true,
             DatabaseError::Admin { source, .. } => {
                 source.is_closed() || source.code().is_none_or(|code| sqlstate::is_unavailable(code.code()))

@@ -3,6 +3,7 @@
 //! Takes a [`Config`] and the directory it was read from, gives [`Settings`]. Everything below trusts it. Never connects to anything.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -21,6 +22,9 @@ const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 /// Sessions of tasks in one database, and statements of one principal, unless configured: well below what a server takes by default.
 const MAX_SESSIONS: usize = 50;
 const STATEMENTS_PER_PRINCIPAL: usize = 8;
+
+/// How long a file that nobody collects is kept unless configured: a working day, and the night after.
+const EXPORT_HOURS: u32 = 24;
 
 /// Signature algorithms accepted unless configured: asymmetric ones only, always.
 const ALGORITHMS: &[&str] = &["RS256", "ES256", "EdDSA"];
@@ -66,6 +70,8 @@ pub struct StorageSettings {
     pub dir: PathBuf,
     /// When an entry counts as written.
     pub durability: Durability,
+    /// How long an exported file is kept.
+    pub keep_exports: Duration,
 }
 
 /// The policy.
@@ -160,6 +166,13 @@ fn at_least_one(key: &str, count: usize) -> Result<usize, ConfigError> {
     if count == 0 { Err(invalid(key, "must be at least 1: with 0 nobody could ever run a statement")) } else { Ok(count) }
 }
 
+fn keep_exports(hours: Option<u32>) -> Result<Duration, ConfigError> {
+    match hours.unwrap_or(EXPORT_HOURS) {
+        0 => Err(invalid("storage.export_hours", "must be at least 1: with 0 nobody could ever read an export")),
+        hours => Ok(Duration::from_secs(u64::from(hours).saturating_mul(60 * 60))),
+    }
+}
+
 impl Settings {
     /// Reads and validates a configuration file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
@@ -199,6 +212,7 @@ impl Settings {
             storage: StorageSettings {
                 dir: base.join(config.storage.dir.unwrap_or_else(|| PathBuf::from("pgteller-data"))),
                 durability: config.storage.durability,
+                keep_exports: keep_exports(config.storage.export_hours)?,
             },
             policy: policy(&config.policy, base)?,
             issuers,

@@ -21,6 +21,7 @@ pub mod proof;
 pub mod read;
 pub mod rewrite;
 pub mod tokens;
+pub mod types;
 pub mod walk;
 pub mod words;
 

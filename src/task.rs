@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Mutex, RwLock};
 
@@ -60,6 +61,8 @@ pub struct Task {
     pub facts: TaskFacts,
     /// When it ends.
     pub expires_at: Instant,
+    /// The same by the time that passes: setting the machine's date back makes no task longer.
+    ends_after: Duration,
     /// Its role and sessions, made when needed.
     pub sessions: TaskSessions,
     closed_key: Option<ClosedKey>,
@@ -72,6 +75,11 @@ impl Task {
     /// What the task may see now.
     pub async fn rights(&self) -> Arc<Rights> {
         Arc::clone(&*self.rights.read().await)
+    }
+
+    /// Whether its time is over.
+    fn is_over(&self, clock: &Clock) -> bool {
+        clock.now() >= self.expires_at || clock.passed() >= self.ends_after
     }
 
     /// The task as `call` sees it.
@@ -129,7 +137,7 @@ impl Tasks {
         let key = key(who, database.name());
         let mut open = self.open.lock().await;
         if let Some(task) = open.get(&key).cloned() {
-            let alive = self.clock.now() < task.expires_at;
+            let alive = !task.is_over(&self.clock);
             let refreshed = if alive { self.refresh(&task, &who.principal, &governed, snapshot.clone()).await } else { Ok(()) };
             if alive && refreshed.is_ok() {
                 return Ok(task);
@@ -189,6 +197,7 @@ impl Tasks {
             sessions: TaskSessions::new(governed, self.clock.clone(), expires_at, places),
             facts,
             expires_at,
+            ends_after: self.clock.passed().saturating_add(now.until(expires_at)),
             rights: RwLock::new(Arc::new(rights)),
             statements: AtomicU64::new(0),
             rows: AtomicU64::new(0),
@@ -245,12 +254,9 @@ impl Tasks {
 
     /// Closes tasks whose time is over.
     pub async fn close_expired(&self) {
-        let now = self.clock.now();
         let ended: Vec<Arc<Task>> = {
             let mut open = self.open.lock().await;
-            let ended = open.values().filter(|task| task.expires_at <= now).map(Arc::clone).collect();
-            open.retain(|_, task| task.expires_at > now);
-            ended
+            open.extract_if(|_, task| task.is_over(&self.clock)).map(|(_, task)| task).collect()
         };
         for task in &ended {
             self.remember_closed(task, None).await;

@@ -33,6 +33,11 @@ impl Mutator {
         &self.last
     }
 
+    /// Says what is in hands where it was put together elsewhere.
+    pub fn hold(&mut self, bytes: &[u8]) {
+        self.last = bytes.to_vec();
+    }
+
     /// A changed text of one of several.
     pub fn one_of<T>(&mut self, seeds: &[T], text: impl Fn(&T) -> &String, marks: &[&str]) -> String {
         let seed = text(self.pick(seeds));

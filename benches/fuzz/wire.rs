@@ -62,6 +62,7 @@ impl Server {
         let start = mutated(mutator, greeting(), 12);
         let answer = if mutator.below(3) == 0 { failing() } else { answering() };
         let answer = mutated(mutator, answer, 1);
+        mutator.hold(&[start.as_slice(), answer.as_slice()].concat());
         let (ended, released, clean) = self.talk(&start, &answer);
         let begun = released == 0 || begins(&answer);
         assert!(begun, "released {released} things before BEGIN was confirmed");

@@ -51,6 +51,7 @@ class Facts:
     def __init__(self, statement):
         self.sources = []  # [schema, name, alias, columns that are surely read], one per place in FROM
         self.functions, self.attributes, self.bare, self.never = set(), set(), set(), set()
+        self.look_ups = set()  # (type, literal or none)
         self.qualified = set()  # (qualifier, column)
         self.joins = []  # [alias, sources]
         self.walk(statement, frozenset())
@@ -75,6 +76,7 @@ class Facts:
             "functions": [list(name) for name in sorted(self.functions, key=key)],
             "attributes": sorted(self.attributes),
             "bare": sorted(self.bare),
+            "look_ups": [list(pair) for pair in sorted(self.look_ups, key=str)],
             "never": sorted(self.never),
         }
 
@@ -180,6 +182,11 @@ class Facts:
         if strings(name)[:-1] not in ([], ["pg_catalog"]):
             self.never.add("operator")
 
+    def on_TypeCast(self, node, *_):
+        name, literal = strings(node["typeName"].get("names"))[-1], node["arg"].get("A_Const", {}).get("sval")
+        if name.startswith("reg") and literal is not None:
+            self.look_ups.add((name, literal.get("sval", "")))
+
     def on_TypeName(self, node, *_):
         self.type(node)
 
@@ -188,8 +195,9 @@ class Facts:
 
     def type(self, node):
         schema, name = split(strings(node.get("names")))
-        looks_up = name.startswith("reg") or name in ("xml", "aclitem")
-        if looks_up or schema not in (None, "pg_catalog") or node.get("pct_type"):
+        if name.startswith("reg"):
+            self.look_ups.add((name, None))
+        if name in ("xml", "aclitem") or schema not in (None, "pg_catalog") or node.get("pct_type"):
             self.never.add("type")
 
 

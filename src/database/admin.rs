@@ -26,26 +26,41 @@ pub struct Admin {
     target: Target,
     login: String,
     password: Secret,
-    connection: Mutex<Option<Client>>,
+    connection: Mutex<Option<Connection>>,
     /// Set when work on the connection was given up in the middle: it is opened anew.
     suspect: AtomicBool,
 }
 
+/// An open connection.
+#[derive(Debug)]
+struct Connection {
+    client: Client,
+    /// Whether this process is registered on it. Never assumed: a call may be dropped between connecting and registering.
+    registered: bool,
+}
+
 /// The connection, to itself until dropped.
 pub struct AdminGuard<'a> {
-    slot: MutexGuard<'a, Option<Client>>,
-    fresh: bool,
+    slot: MutexGuard<'a, Option<Connection>>,
 }
 
 impl AdminGuard<'_> {
     /// The client.
     pub fn client(&mut self) -> Result<&mut Client, DatabaseError> {
-        self.slot.as_mut().ok_or_else(|| DatabaseError::Unexpected("the connection is gone".to_owned()))
+        let open = self.slot.as_mut().map(|connection| &mut connection.client);
+        open.ok_or_else(|| DatabaseError::Unexpected("the connection is gone".to_owned()))
     }
 
-    /// Whether the connection was opened just now, so that the instance must be registered again.
-    pub fn is_fresh(&self) -> bool {
-        self.fresh
+    /// Whether this process is registered on this connection.
+    pub fn is_registered(&self) -> bool {
+        self.slot.as_ref().is_some_and(|connection| connection.registered)
+    }
+
+    /// Notes that this process is registered on this connection.
+    pub fn registered(&mut self) {
+        if let Some(connection) = self.slot.as_mut() {
+            connection.registered = true;
+        }
     }
 }
 
@@ -70,12 +85,11 @@ impl Admin {
         let mut slot =
             tokio::time::timeout(PATIENCE, self.connection.lock()).await.map_err(|_| DatabaseError::Slow(PATIENCE.as_secs()))?;
         let suspect = self.suspect.swap(false, Ordering::SeqCst);
-        let fresh = suspect || slot.as_ref().is_none_or(Client::is_closed);
-        if fresh {
+        if suspect || slot.as_ref().is_none_or(|connection| connection.client.is_closed()) {
             *slot = None;
-            *slot = Some(self.connect().await?);
+            *slot = Some(Connection { client: self.connect().await?, registered: false });
         }
-        Ok(AdminGuard { slot, fresh })
+        Ok(AdminGuard { slot })
     }
 
     /// Does some work on the connection within our patience. A server that accepts and never answers must not hold anybody.

@@ -14,6 +14,7 @@ use super::admin::{Admin, AdminGuard};
 use super::examination::Examination;
 use super::posture::Posture;
 use super::preflight::{Finding, Ours};
+use super::role::{Kept, Swept};
 use super::target::Target;
 use super::{DatabaseError, SETUP_VERSION, role, snapshot};
 use crate::clock::Clock;
@@ -94,6 +95,8 @@ pub struct Governed {
     pub installation: InstallationId,
     /// This process, as this database knows it.
     pub instance: InstanceId,
+    /// The roles that this process uses.
+    pub kept: Kept,
     /// The role that owns the views.
     pub view_owner: String,
     /// Findings that configuration acknowledges.
@@ -199,7 +202,8 @@ impl Database {
             return Err(Unready::Stopped(stopping));
         }
         let instance = InstanceId(self.clock.random_hex::<4>());
-        match role::sweep(client, &examination.installation).await {
+        let kept = Kept::default();
+        match role::sweep(client, &Swept { installation: &examination.installation, instance: &instance, kept: &kept }).await {
             Ok(0) => {}
             Ok(closed) => tracing::info!(database = %settings.name, closed, "tasks of dead processes were closed"),
             Err(error) => tracing::warn!(database = %settings.name, %error, "sweeping failed"),
@@ -212,6 +216,7 @@ impl Database {
             timezone: settings.timezone.clone(),
             installation: examination.installation,
             instance,
+            kept,
             view_owner: examination.view_owner,
             acknowledged: settings.acknowledge.clone(),
             places: Arc::new(Semaphore::new(settings.max_sessions)),
@@ -256,20 +261,26 @@ impl Governed {
     /// The gateway's connection. A process that made roles stays registered on it.
     pub async fn admin(&self) -> Result<AdminGuard<'_>, DatabaseError> {
         let mut guard = self.admin.lock().await?;
-        if guard.is_fresh() && self.announced.load(Ordering::SeqCst) {
+        if self.announced.load(Ordering::SeqCst) && !guard.is_registered() {
             role::register(guard.client()?, &self.instance).await?;
+            guard.registered();
         }
         Ok(guard)
     }
 
     /// The same, with this process registered: before the first role is made, so that others know whose it is.
     pub async fn announced(&self) -> Result<AdminGuard<'_>, DatabaseError> {
-        let mut guard = self.admin().await?;
+        // Said first: a registration that is given up in the middle is made up for by whoever comes next.
+        self.announced.store(true, Ordering::SeqCst);
+        self.admin().await
+    }
+
+    /// Stays registered: a process whose connection broke looks dead to the others until it has a new one.
+    pub async fn stay(&self) -> Result<(), DatabaseError> {
         if !self.announced.load(Ordering::SeqCst) {
-            role::register(guard.client()?, &self.instance).await?;
-            self.announced.store(true, Ordering::SeqCst);
+            return Ok(());
         }
-        Ok(guard)
+        self.bounded(async { self.admin().await.map(|_| ()) }).await
     }
 
     /// Does some work on the gateway's connection within our patience.
@@ -328,11 +339,16 @@ impl Governed {
         .await
     }
 
-    /// Closes what dead processes left.
+    /// What a sweep must know of this process.
+    fn swept(&self) -> Swept<'_> {
+        Swept { installation: &self.installation, instance: &self.instance, kept: &self.kept }
+    }
+
+    /// Closes what dead processes left, and what this one failed to close.
     pub async fn sweep(&self) -> Result<usize, DatabaseError> {
         self.bounded(async {
             let mut guard = self.admin().await?;
-            role::sweep(guard.client()?, &self.installation).await
+            role::sweep(guard.client()?, &self.swept()).await
         })
         .await
     }

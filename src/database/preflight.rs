@@ -176,7 +176,8 @@ pub async fn inspect(client: &Client, ours: Ours<'_>, depth: Depth) -> Result<Ve
     for row in client.query(&sql, &[&prefix, &ours.view_owner]).await.map_err(looking())? {
         let number = usize::try_from(row.get::<_, i32>(0)).unwrap_or(usize::MAX);
         let Some(check) = checks.get(number) else { continue };
-        let Told(id, message, fix) = (check.tell)(&Parts(row.get(1)));
+        let parts: Vec<Option<String>> = row.try_get(1).map_err(looking())?;
+        let Told(id, message, fix) = (check.tell)(&Parts(parts.into_iter().map(Option::unwrap_or_default).collect()));
         findings.push(Finding { grade: check.grade, id, message, fix });
     }
     let version: i32 = client.query_one("SELECT current_setting('server_version_num')::int", &[]).await.map_err(looking())?.get(0);

@@ -3,11 +3,15 @@
 //! Takes an admin connection and a profile's name, gives a LOGIN role that exists for one task. Never reuses a role, never lets a password
 //! leave memory, and touches no role that this installation's functions did not make.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::DatabaseError;
 use crate::clock::{Clock, Instant};
@@ -23,6 +27,35 @@ const MAX_LIFE_SECONDS: u64 = 24 * 60 * 60 - 60;
 /// How long closing waits for the task's sessions to end.
 const CLOSE_WAIT_MS: i32 = 5_000;
 
+/// The task roles that this process uses, or is just making. What it made and does not use, its sweep closes: a closing that failed, a
+/// call that was dropped after its role was made.
+#[derive(Debug, Clone, Default)]
+pub struct Kept(Arc<Mutex<BTreeSet<String>>>);
+
+/// Keeps one role from the sweep until dropped.
+#[derive(Debug)]
+struct Keep {
+    name: String,
+    kept: Kept,
+}
+
+impl Kept {
+    fn keep(&self, name: &str) -> Keep {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+        Keep { name: name.to_owned(), kept: self.clone() }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
+    }
+}
+
+impl Drop for Keep {
+    fn drop(&mut self) {
+        self.kept.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+    }
+}
+
 /// A role that exists for one task, with its password.
 #[derive(Debug)]
 pub struct TaskRole {
@@ -30,6 +63,18 @@ pub struct TaskRole {
     pub name: RoleName,
     /// Random, 256 bits, nowhere but here.
     pub password: Secret,
+    _keep: Keep,
+}
+
+/// Whose roles are swept, and by whom.
+#[derive(Debug)]
+pub struct Swept<'a> {
+    /// The installation.
+    pub installation: &'a InstallationId,
+    /// This process.
+    pub instance: &'a InstanceId,
+    /// What it uses.
+    pub kept: &'a Kept,
 }
 
 /// What a task's role is made from.
@@ -39,6 +84,8 @@ pub struct TaskRoleAsk<'a> {
     pub installation: &'a InstallationId,
     /// This process.
     pub instance: &'a InstanceId,
+    /// The roles that it uses.
+    pub kept: &'a Kept,
     /// The profile's role.
     pub profile: &'a str,
     /// Parameters and constants of row filters.
@@ -54,6 +101,7 @@ pub async fn create(
     clock: &Clock,
 ) -> Result<TaskRole, DatabaseError> {
     let name = format!("pgteller_{}_{}_{}", ask.installation, ask.instance, clock.random_hex::<16>());
+    let keep = ask.kept.keep(&name);
     let password = clock.random_hex::<32>();
     let verifier = scram_verifier(&password, &clock.random::<16>());
     let until = ask.until.min(clock.now().plus_seconds(MAX_LIFE_SECONDS));
@@ -73,15 +121,17 @@ pub async fn create(
         )
         .await
         .map_err(DatabaseError::admin("keeping a task's parameters"))?;
-    Ok(TaskRole { name: RoleName(name), password: Secret::from(password) })
+    Ok(TaskRole { name: RoleName(name), password: Secret::from(password), _keep: keep })
 }
 
 /// Closes a task: no login, no profile, no parameters, no sessions, no role. Each step bites at once and stands alone.
 pub async fn close(client: &Client, role: &str) -> Result<(), DatabaseError> {
-    client
-        .execute("SELECT pgteller_api.revoke_task($1::text::name)", &[&role])
-        .await
-        .map_err(DatabaseError::admin("revoking a task"))?;
+    match client.execute("SELECT pgteller_api.revoke_task($1::text::name)", &[&role]).await {
+        Ok(_) => {}
+        // Another process swept it, because we looked dead for a moment.
+        Err(error) if error.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => return Ok(()),
+        Err(error) => return Err(DatabaseError::admin("revoking a task")(error)),
+    }
     client
         .execute("DELETE FROM pgteller_private.task WHERE role_name = $1::text::name", &[&role])
         .await
@@ -110,21 +160,28 @@ pub async fn end_session(client: &Client, role: &str, pid: i32) -> Result<(), Da
     Ok(())
 }
 
-/// Closes what dead instances left: tasks of this installation whose instance has no living backend. Gives how many were closed.
-pub async fn sweep(client: &Client, installation: &InstallationId) -> Result<usize, DatabaseError> {
-    let prefix = format!("pgteller_{installation}_");
+/// Closes what dead instances left: tasks of this installation whose instance has no living backend. And what this process itself made and
+/// does not use any more. Gives how many were closed.
+pub async fn sweep(client: &Client, ours: &Swept<'_>) -> Result<usize, DatabaseError> {
+    let prefix = format!("pgteller_{}_", ours.installation);
     let dead = "SELECT m.role_name::text FROM pgteller_api.made m \
-         WHERE m.kind = 't' AND starts_with(m.role_name::text, $1) AND NOT EXISTS ( \
+         WHERE m.kind = 't' AND starts_with(m.role_name::text, $1) AND (split_part(m.role_name::text, '_', 3) = $2 OR NOT EXISTS ( \
            SELECT FROM pgteller_private.instance i JOIN pg_stat_activity a ON a.pid = i.backend_pid AND a.backend_start = i.backend_start \
-           WHERE i.id = split_part(m.role_name::text, '_', 3))";
-    let rows = client.query(dead, &[&prefix]).await.map_err(DatabaseError::admin("looking for tasks of dead processes"))?;
+           WHERE i.id = split_part(m.role_name::text, '_', 3)))";
+    let rows = client
+        .query(dead, &[&prefix, &ours.instance.as_str()])
+        .await
+        .map_err(DatabaseError::admin("looking for tasks of dead processes"))?;
     let mut closed = 0_usize;
     for row in &rows {
         let role: String = row.get(0);
+        if ours.kept.has(&role) {
+            continue;
+        }
         match close(client, &role).await {
             Ok(()) => closed = closed.saturating_add(1),
             // Another process may sweep the same one: the next sweep sees what is left.
-            Err(error) => tracing::warn!(%role, error = %error, "a task of a dead process could not be closed yet"),
+            Err(error) => tracing::warn!(%role, error = %error, "a task that nobody uses could not be closed yet"),
         }
     }
     let forget = "DELETE FROM pgteller_private.instance i WHERE NOT EXISTS ( \

@@ -67,6 +67,12 @@ pub fn role_is_gone(sqlstate: &str) -> bool {
     matches!(sqlstate, "28000" | "28P01")
 }
 
+/// Whether our own work met somebody else's on the same object, and may well succeed the next time: a lock that was not given in time,
+/// a deadlock, a statement of ours that waited too long.
+pub fn is_in_the_way(sqlstate: &str) -> bool {
+    matches!(sqlstate, "55P03" | "40P01" | "40001" | "57014")
+}
+
 /// Whether the server is not there for anybody just now.
 pub fn is_unavailable(sqlstate: &str) -> bool {
     // 08P01 is what a wrong number of bind parameters gives.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::run::{Running, comment, server_timeout};
-use super::{Leased, Rights, TaskSessions};
+use super::{Leased, Rights, TaskSessions, unavailable};
 use crate::database::wire::{self, Job, Lock, WireError, Witness};
 use crate::model::grants::ColumnGrant;
 use crate::model::names::RelationName;
@@ -67,7 +67,7 @@ pub(super) enum Form {
     /// As text, sent when it is permitted.
     Text(String),
     /// As PostgreSQL parsed it, on this session.
-    Parsed(Parsed),
+    Parsed(Box<Parsed>),
 }
 
 /// A session that holds a parsed statement, and ends with it unless somebody takes it.
@@ -77,7 +77,7 @@ pub(super) struct Parsed {
 }
 
 impl Parsed {
-    pub(super) fn take(mut self) -> Option<Leased> {
+    pub(super) fn take(&mut self) -> Option<Leased> {
         self.leased.take()
     }
 }
@@ -188,12 +188,17 @@ impl TaskSessions {
                 if may_nest_arrays && statement.relations.iter().any(|used| rights.limits_rows(&used.relation())) {
                     return Err(arrays_below_filters().into());
                 }
-                Ok(Ready { statement, sql, params, rights, edits, form: Form::Parsed(parsed), run: Run::Rows })
+                Ok(Ready { statement, sql, params, rights, edits, form: Form::Parsed(Box::new(parsed)), run: Run::Rows })
             }
             Err(WireError::Server(error)) => {
                 self.give_back(leased).await;
                 self.doubt(&error).await;
                 Err(self.server_failure(&error, &sql, &edits, &comment, &rights))
+            }
+            Err(error @ (WireError::Connect(_) | WireError::Io(_))) => {
+                self.end(leased);
+                tracing::warn!(database = %self.governed.name, "{}", Fault::new("having a statement parsed", error).chain());
+                Err(unavailable(&self.governed.name).into())
             }
             Err(error) => {
                 self.end(leased);

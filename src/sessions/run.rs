@@ -112,7 +112,7 @@ impl TaskSessions {
         let Ready { statement, sql, params, rights, edits, form, run: what } = ready;
         let (mut leased, text) = match form {
             Form::Text(text) => (self.lease(&rights, allowed).await?, Some(text)),
-            Form::Parsed(parsed) => (parsed.take().ok_or_else(|| unavailable(&self.governed.name))?, None),
+            Form::Parsed(mut parsed) => (parsed.take().ok_or_else(|| unavailable(&self.governed.name))?, None),
         };
         let comment = format!("{}{}", comment(running), what.prefix());
         let sent = text.map(|text| format!("{comment}{text}"));

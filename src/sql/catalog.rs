@@ -12,8 +12,8 @@ use super::words;
 pub enum LookUp<'a> {
     /// A relation whose name the agent wrote as a literal.
     Relation(&'a ValueWithSpan, &'a str),
-    /// The name behind a column's value.
-    ByNumber,
+    /// The name behind the value of a column with this qualifier, if it has one.
+    ByNumber(Option<String>),
     /// A text-search configuration or a collation: nothing of the application's.
     Harmless,
     /// Anything else.
@@ -55,7 +55,11 @@ pub fn look_up<'a>(value: &'a Expr, data_type: &DataType) -> Option<LookUp<'a>> 
     Some(match (kind.as_str(), operand(value)) {
         ("regconfig" | "regdictionary" | "regcollation", _) => LookUp::Harmless,
         ("regclass", Expr::Value(literal)) => of_literal(literal),
-        ("regclass" | "regtype" | "regnamespace", Expr::Identifier(_) | Expr::CompoundIdentifier(_)) => LookUp::ByNumber,
+        ("regclass" | "regtype" | "regnamespace", Expr::Identifier(_)) => LookUp::ByNumber(None),
+        ("regclass" | "regtype" | "regnamespace", Expr::CompoundIdentifier(parts)) => {
+            let qualifier = parts.len().checked_sub(2).and_then(|at| parts.get(at));
+            LookUp::ByNumber(qualifier.map(|ident| words::fold(&ident.value, ident.quote_style.is_some())))
+        }
         _ => LookUp::Forbidden,
     })
 }

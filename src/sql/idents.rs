@@ -8,12 +8,12 @@ use std::ops::ControlFlow;
 use sqlparser::ast::{
     ArrayElemTypeDef, BinaryOperator, CeilFloorKind, DataType, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, JsonTableColumn, NamedWindowExpr, ObjectName, ObjectNamePart,
-    Query, Select, SelectItem, TableAlias, TableFactor, TrimWhereField, UnaryOperator, WildcardAdditionalOptions, WindowType,
-    XmlTableColumnOption,
+    Query, Select, SelectFlavor, SelectItem, TableAlias, TableFactor, TrimWhereField, UnaryOperator, Value,
+    WildcardAdditionalOptions, WindowType, XmlTableColumnOption,
 };
 
-use super::proof::Unproved;
 use super::read::Misread;
+use super::types::{self, refuse, unproved};
 use crate::model::refusal::{Code, Refusal};
 
 /// Names that a query itself introduces: CTEs and their columns.
@@ -103,6 +103,36 @@ fn of_json_columns(columns: &[JsonTableColumn]) -> usize {
             JsonTableColumn::Nested(nested) => of_json_columns(&nested.columns),
         })
         .sum()
+}
+
+/// Whether a SELECT has a clause of another grammar: to PostgreSQL its first word is a name.
+pub fn is_foreign(select: &Select) -> bool {
+    let lists = [select.lateral_views.len(), select.connect_by.len(), select.cluster_by.len(), select.distribute_by.len()];
+    select.top.is_some()
+        || select.select_modifiers.is_some()
+        || select.exclude.is_some()
+        || select.prewhere.is_some()
+        || select.qualify.is_some()
+        || select.value_table_mode.is_some()
+        || select.flavor != SelectFlavor::Standard
+        || lists.iter().any(|length| *length > 0)
+        || !select.sort_by.is_empty()
+}
+
+/// Whether a join is one of another grammar: to PostgreSQL its first word is an alias.
+pub fn is_foreign_join(join: &Join) -> bool {
+    let known = matches!(
+        join.join_operator,
+        JoinOperator::Join(_)
+            | JoinOperator::Inner(_)
+            | JoinOperator::Left(_)
+            | JoinOperator::LeftOuter(_)
+            | JoinOperator::Right(_)
+            | JoinOperator::RightOuter(_)
+            | JoinOperator::FullOuter(_)
+            | JoinOperator::CrossJoin(_)
+    );
+    join.global || !known
 }
 
 /// USING columns of a join, and whether it is NATURAL.
@@ -197,7 +227,7 @@ pub fn whole_rows(function: &Function) -> impl Iterator<Item = &ObjectName> {
     })
 }
 
-type Hidden = ControlFlow<Box<Misread>, Vec<&'static str>>;
+pub(super) type Hidden = ControlFlow<Box<Misread>, Vec<&'static str>>;
 
 /// Functions that an expression calls without naming them, and operators and types that must not be named.
 pub fn hidden_functions(expr: &Expr) -> Hidden {
@@ -228,13 +258,17 @@ pub fn hidden_functions(expr: &Expr) -> Hidden {
             }
             Vec::new()
         }
-        Expr::Cast { data_type, .. } => return check_type(data_type),
-        Expr::TypedString(typed) => return check_type(&typed.data_type),
-        // Only before a literal is it the type; else it is a column of that name.
-        Expr::Interval(interval) if !matches!(*interval.value, Expr::Value(_)) => {
-            return Hidden::Break(Box::new(Misread::Unproved(Unproved(
-                "`interval` stands before something else than a literal; quote it if it is a name",
-            ))));
+        Expr::Cast { data_type, .. } => return types::check(data_type),
+        Expr::TypedString(typed) if !is_text(&typed.value.value) => {
+            return unproved("the name of a type stands before something else than a text");
+        }
+        Expr::TypedString(typed) => return types::check(&typed.data_type),
+        // `-1::a.b` is a cast to the type `a.b`: PostgreSQL takes a field of what stands in parentheses only.
+        Expr::CompoundFieldAccess { root, .. } if !has_fields(root) => {
+            return unproved("a `.` or `[` follows an expression; put parentheses around it");
+        }
+        Expr::Interval(interval) if !matches!(&*interval.value, Expr::Value(value) if is_text(&value.value)) => {
+            return unproved("the name of a type stands before something else than a text");
         }
         Expr::UnaryOp { op: UnaryOperator::PGPostfixFactorial, .. }
         | Expr::MatchAgainst { .. }
@@ -251,95 +285,35 @@ pub fn hidden_functions(expr: &Expr) -> Hidden {
         | Expr::MemberOf(_)
         | Expr::InUnnest { .. }
         | Expr::RLike { .. } => {
-            return Hidden::Break(Box::new(Misread::Unproved(Unproved("it has an expression that PostgreSQL does not know"))));
+            return unproved("it has an expression that PostgreSQL does not know");
         }
         _ => Vec::new(),
     };
     Hidden::Continue(found)
 }
 
-/// Types of columns that FROM items declare: they are casts, whose operand nobody wrote.
-pub fn check_column_types(factor: &TableFactor) -> ControlFlow<Box<Misread>> {
-    let alias = match factor {
-        TableFactor::Table { alias, .. }
-        | TableFactor::Function { alias, .. }
-        | TableFactor::Derived { alias, .. }
-        | TableFactor::UNNEST { alias, .. }
-        | TableFactor::NestedJoin { alias, .. }
-        | TableFactor::JsonTable { alias, .. }
-        | TableFactor::XmlTable { alias, .. } => alias.as_ref(),
-        _ => None,
-    };
-    for kind in alias.iter().flat_map(|alias| &alias.columns).filter_map(|column| column.data_type.as_ref()) {
-        check_declared(kind)?;
-    }
-    if let TableFactor::JsonTable { columns, .. } = factor {
-        check_json_columns(columns)?;
-    }
-    ControlFlow::Continue(())
+/// Whether this is a literal of PostgreSQL's: before anything else the name of a type is a column's.
+fn is_text(value: &Value) -> bool {
+    matches!(
+        value,
+        Value::SingleQuotedString(_)
+            | Value::EscapedStringLiteral(_)
+            | Value::DollarQuotedString(_)
+            | Value::NationalStringLiteral(_)
+    )
 }
 
-fn check_json_columns(columns: &[JsonTableColumn]) -> ControlFlow<Box<Misread>> {
-    for column in columns {
-        match column {
-            JsonTableColumn::Named(named) => {
-                check_declared(&named.r#type)?;
-            }
-            JsonTableColumn::Nested(nested) => check_json_columns(&nested.columns)?,
-            JsonTableColumn::ForOrdinality(_) => {}
-        }
-    }
-    ControlFlow::Continue(())
-}
-
-fn check_declared(data_type: &DataType) -> Hidden {
-    if data_type.to_string().to_ascii_lowercase().trim_start_matches("pg_catalog.").starts_with("reg") {
-        return refuse(looks_up_names());
-    }
-    check_type(data_type)
-}
-
-/// The refusal of a cast that would name what is not granted.
-pub fn looks_up_names() -> Refusal {
-    Refusal::new(Code::FunctionNotAllowed, "this cast to `regclass` or its kin looks up names that may not be granted")
-        .hint("cast a literal, for instance `'sales.orders'::regclass`, or use the tool `describe`")
-}
-
-fn refuse(refusal: Refusal) -> Hidden {
-    Hidden::Break(Box::new(Misread::Refused(refusal)))
-}
-
-/// Types that look names up in the catalog, and types of the application's schemas.
-fn check_type(data_type: &DataType) -> Hidden {
-    match data_type {
-        DataType::Custom(name, _) => {
-            let parts: Vec<String> = name
-                .0
-                .iter()
-                .filter_map(ObjectNamePart::as_ident)
-                .map(|ident| super::words::fold(&ident.value, ident.quote_style.is_some()))
-                .collect();
-            match parts.as_slice() {
-                [.., name] if matches!(name.as_str(), "xml" | "aclitem") => {
-                    refuse(Refusal::new(Code::FunctionNotAllowed, format!("the type `{name}` cannot be cast to")))
-                }
-                // A third part names the database itself: `shop.app.mood` is `app.mood`.
-                [.., schema, name] if schema != "pg_catalog" || parts.len() > 2 => refuse(
-                    Refusal::new(Code::FunctionNotAllowed, format!("the type `{schema}.{name}` cannot be named"))
-                        .hint("drop the cast: a plain string literal becomes the column's type by itself"),
-                ),
-                _ => Hidden::Continue(Vec::new()),
-            }
-        }
-        DataType::Array(
-            ArrayElemTypeDef::AngleBracket(inner)
-            | ArrayElemTypeDef::SquareBracket(inner, _)
-            | ArrayElemTypeDef::Parenthesis(inner)
-            | ArrayElemTypeDef::Qualified(inner, _),
-        ) => check_type(inner),
-        other if other.to_string().eq_ignore_ascii_case("xml") => {
-            refuse(Refusal::new(Code::FunctionNotAllowed, "the type `xml` cannot be cast to"))
-        }
-        _ => Hidden::Continue(Vec::new()),
-    }
+/// Whether PostgreSQL's grammar lets a `.` or `[` follow.
+fn has_fields(root: &Expr) -> bool {
+    matches!(
+        root,
+        Expr::Nested(_)
+            | Expr::Identifier(_)
+            | Expr::CompoundIdentifier(_)
+            | Expr::Value(_)
+            | Expr::Subquery(_)
+            | Expr::Function(_)
+            | Expr::Array(_)
+            | Expr::Tuple(_)
+    )
 }

@@ -14,10 +14,10 @@ use std::collections::BTreeSet;
 use sqlparser::tokenizer::Token;
 
 use super::functions::{candidates, is_allowed, keyword_current_schema, reachable_schemas, refuse};
-use super::idents::looks_up_names;
 use super::proof::{self, Piece, Unproved};
 use super::read::not_understood;
 use super::rewrite::{self, Redirects};
+use super::types::looks_up_names;
 use super::walk::Called;
 use super::{Names, Unread, words};
 use crate::model::names::RelationName;

@@ -1,7 +1,8 @@
 //! The stdio window: one JSON-RPC message per line.
 //!
 //! Takes lines from stdin, gives lines to stdout: the only writer of stdout while serving. Each message with an id gets an entry before it is
-//! parsed any further; a line that is no message gets one too. Never ends while an answer is owed: at end of stdin it drains first.
+//! parsed any further; a line that is no message gets one too. Never ends while an answer is owed: at end of stdin, and at a stop, it drains
+//! first.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +14,7 @@ use rmcp::service::{RoleServer, RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::Ticket;
 use super::mcp::Mcp;
@@ -28,6 +30,7 @@ pub struct StdioTransport<R, W> {
     line: Vec<u8>,
     oversized: bool,
     max_line: usize,
+    stop: CancellationToken,
     writer: Arc<tokio::sync::Mutex<W>>,
     audit: Audit,
     owed: Arc<Owed>,
@@ -64,17 +67,32 @@ impl Owed {
     }
 }
 
-/// Serves until stdin ends and every answer is out.
-pub async fn serve<R, W>(mcp: Mcp, reader: R, writer: W, max_line: usize) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+/// Where messages come from and go to, and until when.
+#[derive(Debug)]
+pub struct Pipes<R, W> {
+    /// Lines in.
+    pub reader: R,
+    /// Lines out.
+    pub writer: W,
+    /// Most bytes of a line.
+    pub max_line: usize,
+    /// Nothing is read any more once this is set.
+    pub stop: CancellationToken,
+}
+
+/// Serves until stdin ends or the stop is set, and every answer is out.
+pub async fn serve<R, W>(mcp: Mcp, pipes: Pipes<R, W>) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
 where
     R: AsyncRead + Send + Unpin + 'static,
     W: AsyncWrite + Send + Unpin + 'static,
 {
+    let Pipes { reader, writer, max_line, stop } = pipes;
     let transport = StdioTransport {
         reader: BufReader::new(reader),
         line: Vec::new(),
         oversized: false,
         max_line,
+        stop,
         writer: Arc::new(tokio::sync::Mutex::new(writer)),
         audit: mcp.enforcement().audit.clone(),
         owed: Arc::default(),
@@ -105,7 +123,12 @@ where
     async fn next_line(&mut self) -> Line {
         loop {
             let (used, ended) = {
-                let available = match self.reader.fill_buf().await {
+                let available = tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => return Line::End,
+                    available = self.reader.fill_buf() => available,
+                };
+                let available = match available {
                     Ok([]) | Err(_) => return Line::End,
                     Ok(available) => available,
                 };

@@ -115,3 +115,35 @@ async fn a_document_with_a_misspelt_key_is_refused() {
         assert!(error.contains(&format!("did you mean `{key}`?")), "{error}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mask_with_missing_or_misplaced_parameters_is_refused() {
+    let load = async |mask: &str| {
+        let document = format!("version: 1\nmasks: {{x: {mask}}}");
+        let settings = PolicySettings { document, document_path: "policy.yaml".into(), bundle: None };
+        Policy::load(&settings, None).await.map(|_| ()).map_err(|error| error.to_string())
+    };
+    for (mask, why) in [
+        ("{mask: partial}", "`partial`, and only `partial`, takes `keep_last` from 1 to 9"),
+        ("{mask: partial, keep_last: 10}", "`keep_last` from 1 to 9"),
+        ("{mask: hash, keep_last: 3}", "only `partial`"),
+        ("{mask: bucket}", "`bucket`, and only `bucket`, takes `width`"),
+        ("{mask: bucket, width: 1}", "a whole number from 2 to 1000000000000000"),
+        ("{mask: bucket, width: 1000000000000001}", "a whole number from 2 to 1000000000000000"),
+        ("{mask: bucket, width: 2.5}", "u64"),
+        ("{mask: redact, width: 10}", "only `bucket`"),
+        ("{mask: truncate}", "`truncate`, and only `truncate`, takes `to`: year, quarter, month, week, day or hour"),
+        ("{mask: truncate, to: decade}", "unknown variant `decade`"),
+        ("{mask: bucket, width: 10, to: year}", "only `truncate`"),
+        ("{mask: pseudonym}", "`pseudonym`, and only `pseudonym`, takes `domain`"),
+        ("{mask: pseudonym, domain: User}", "a name of 1 to 63"),
+        ("{mask: pseudonym, domain: ''}", "a name of 1 to 63"),
+        ("{mask: hash, domain: user}", "only `pseudonym`"),
+    ] {
+        let error = load(mask).await.expect_err(mask);
+        assert!(error.contains(why), "{mask}: {error}");
+    }
+    for mask in ["{mask: bucket, width: 2}", "{mask: truncate, to: week}", "{mask: pseudonym, domain: a.b_c-9}", "{mask: null}"] {
+        assert_eq!(load(mask).await, Ok(()), "{mask}");
+    }
+}

@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
-use pgteller::cli::throwaway::Cluster;
 use pgteller::clock::Clock;
 use pgteller::database::role::scram_verifier;
 use pgteller::model::names::InstallationId;
@@ -11,13 +10,13 @@ use serde_json::json;
 
 use crate::support::TestDatabase;
 use crate::support::client::{code, rows};
-use crate::support::database::connect;
+use crate::support::database::{connect, own_cluster};
 use crate::support::server::Configured;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_encrypted_and_the_certificate_is_verified() {
     let clock = Clock::system();
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(&clock, &[]).unwrap()));
+    let cluster = own_cluster(&[]);
     let authority = |name: &str| {
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate =
@@ -48,7 +47,7 @@ async fn sessions_are_encrypted_and_the_certificate_is_verified() {
     postgres.batch_execute(&script(&id, &scram_verifier("tls", &[3; 16]), &["app".to_owned()])).await.unwrap();
     let url = format!("postgres://{}@127.0.0.1:{}/postgres", InstallationRoles::of(&id).login, cluster.port());
     let database =
-        TestDatabase { cluster, name: "postgres".to_owned(), installation: id, password: "tls".to_owned(), owner: postgres };
+        TestDatabase { name: "postgres".to_owned(), installation: id, password: "tls".to_owned(), owner: postgres, cluster };
     let policy = "version: 1\nunlabelled: clear\ngrants: {g: {agents: [bot], purposes: [work], read: {allow: [app.*]}}}\n";
     for (trusted, expected) in [(&certificate, true), (&stranger, false)] {
         let roots = tempfile::tempdir().unwrap().keep().join("roots.pem");

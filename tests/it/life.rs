@@ -243,8 +243,11 @@ async fn sigterm_drops_roles_and_ends_cleanly() {
     let mut process = Process::start(&configured(&database, "read"));
     process.query("select 1 from note");
     assert_eq!(database.task_roles().await, 1);
+    // Waiting closes a child's stdin, which would end it all the same: a client that goes on holding it must not keep us.
+    let stdin = process.child.stdin.take();
     assert!(Command::new("kill").arg(process.child.id().to_string()).status().unwrap().success());
     assert!(process.child.wait().unwrap().success());
+    drop(stdin);
     assert_eq!((database.task_roles().await, database.profile_objects().await), (0, 0));
 }
 

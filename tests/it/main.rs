@@ -11,6 +11,7 @@
 
 mod analysis;
 mod benign;
+mod chaos;
 mod containment;
 mod decisions;
 mod differential;
@@ -18,6 +19,7 @@ mod encryption;
 mod first;
 mod hygiene;
 mod identity;
+mod introspection;
 mod life;
 mod masks;
 mod policies;

@@ -303,6 +303,14 @@ async fn a_pseudonym_is_the_same_in_every_task_and_a_hash_is_not() {
             .await;
         assert_eq!(answer["rows"].as_array().map(Vec::len), Some(1), "joins agree within a task: {answer}");
         seen.push(answer["rows"][0].clone());
+        let described = served.call("describe", json!({"relation": "app.calls"})).await;
+        assert_eq!(
+            described["columns"].as_array().unwrap().iter().map(|column| column["masked"].as_str().unwrap()).collect::<Vec<_>>(),
+            [
+                "a keyed code: equal values of the domain `person` have equal codes, in every task",
+                "each element: a keyed hash: equal values stay equal within this task"
+            ]
+        );
         let refused = served.query("select key from pgteller_private.keys").await;
         assert_eq!(refused["error"]["code"], "relation-not-granted", "{refused}");
         served.stop().await;

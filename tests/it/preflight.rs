@@ -107,6 +107,11 @@ const CASES: &[Case] = &[
     serious("ALTER ROLE {owner} BYPASSRLS CREATEROLE LOGIN", &["view-owner:bypassrls", "view-owner:createrole", "view-owner:login"]),
     serious("ALTER ROLE {login} CREATEDB REPLICATION", &["login:createdb", "login:replication"]),
     serious("ALTER ROLE {definer} LOGIN", &["definer:login"]),
+    serious("ALTER ROLE {policies} LOGIN; GRANT {policies} TO {db}_m", &["policies:login", "policies:member:{db}_m"]),
+    serious(
+        "DO $$ BEGIN IF current_setting('server_version_num')::int >= 160000 THEN EXECUTE 'GRANT {owner} TO {definer} WITH SET TRUE'; ELSE GRANT {owner} TO {definer}; END IF; END $$",
+        &["definer:member-of:{owner}", "view-owner:member:{definer}"],
+    ),
     serious("CREATE ROLE {db}_app; GRANT {db}_app TO {owner}", &["view-owner:member-of:{db}_app"]),
     serious("GRANT pg_monitor TO {login}", &["login:member-of:pg_monitor"]),
     serious("CREATE ROLE {db}_thief; GRANT {definer} TO {db}_thief", &["definer:member:{db}_thief"]),
@@ -188,6 +193,7 @@ fn filled(text: &str, database: &TestDatabase) -> String {
         .replace("{owner}", &roles.owner)
         .replace("{login}", &roles.login)
         .replace("{definer}", &roles.definer)
+        .replace("{policies}", &roles.policies)
 }
 
 /// A database set up, with one role besides.
@@ -289,6 +295,23 @@ async fn what_public_cannot_reach_is_not_found() {
     assert_eq!(rows(&acknowledged.query("select body from note").await), &vec![json!(["x"])]);
     assert_eq!(ids(&look(&database).await), FRESH, "what a task makes is ours");
     acknowledged.stop().await;
+}
+
+/// Another process drops a profile between the query's beginning and its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_leaves_meanwhile_is_not_found() {
+    let database = fresh().await;
+    let schema = format!("pgteller_{}_{}_1", database.installation, "0".repeat(32));
+    let built = format!(
+        "CREATE SCHEMA {schema} AUTHORIZATION {{owner}}; CREATE VIEW {schema}.note AS SELECT id FROM app.note; ALTER VIEW {schema}.note OWNER TO {{owner}}"
+    );
+    database.owner.batch_execute(&filled(&built, &database)).await.unwrap();
+    let roles = InstallationRoles::of(&database.installation);
+    let looking = crate::support::database::connect(&cluster().dsn(&database.name)).await;
+    looking.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
+    database.owner.batch_execute(&format!("DROP SCHEMA {schema} CASCADE")).await.unwrap();
+    let ours = Ours { installation: &database.installation, view_owner: &roles.owner };
+    assert_eq!(preflight::inspect(&looking, ours, Depth::Serious).await.unwrap(), []);
 }
 
 /// `pgteller` with these arguments: exit code, stdout, stderr.

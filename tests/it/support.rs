@@ -1,5 +1,6 @@
 //! What tests share: one throwaway cluster, a database per test, a server per test.
 
+pub mod chaos;
 pub mod client;
 pub mod database;
 pub mod oracle;

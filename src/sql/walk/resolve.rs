@@ -7,7 +7,7 @@ use sqlparser::ast::{DataType, Expr, Ident, ObjectName, ObjectNamePart, SetExpr,
 use sqlparser::tokenizer::Location;
 
 use super::super::catalog::{self, LookUp};
-use super::super::{Names, idents};
+use super::super::{Names, idents, types};
 use super::{Called, Source, Step, Walker, fold, odd, parts, refuse};
 use crate::model::names::RelationName;
 use crate::model::refusal::{Code, Refusal};
@@ -95,9 +95,29 @@ impl Walker<'_, '_> {
             .ok_or_else(|| not_granted(name, None, self.names))
     }
 
+    /// A FROM item that is no relation: its columns hold whatever the agent wants. A governed function gives what the catalog shows.
+    pub(super) fn made_up(&mut self, factor: &TableFactor) {
+        let named = idents::aliases(factor).map(fold);
+        self.walk.others.extend(named.clone());
+        let governed = match factor {
+            TableFactor::Table { args: None, .. } | TableFactor::NestedJoin { .. } => true,
+            TableFactor::Table { name, alias, args: Some(_), .. } | TableFactor::Function { name, alias, .. } => {
+                let last = name.0.last().and_then(ObjectNamePart::as_ident).map(fold);
+                let renamed = alias.as_ref().is_some_and(|alias| !alias.columns.is_empty());
+                !renamed && last.is_some_and(|name| self.names.snapshot.governed.functions.contains(&name))
+            }
+            _ => false,
+        };
+        if !governed {
+            self.walk.makes_up_rows = true;
+            self.walk.made_up.extend(named);
+        }
+    }
+
     /// A relation of the governed catalog in FROM: to the name rule its alias is known, and no relation of the application's.
     fn catalog_source(&mut self, schema: &str, relation: &str, alias: Option<&sqlparser::ast::TableAlias>) -> Step {
         let alias = alias.map_or_else(|| relation.to_owned(), |alias| fold(&alias.name));
+        self.walk.catalog_aliases.insert(alias.clone());
         self.walk.others.insert(alias);
         self.walk.catalog.insert(RelationName::new(schema, relation));
         Step::Continue(())
@@ -131,13 +151,13 @@ impl Walker<'_, '_> {
     pub(super) fn looked_up(&mut self, look_up: &LookUp<'_>) -> Step {
         match look_up {
             LookUp::Harmless => Step::Continue(()),
-            LookUp::ByNumber => {
-                self.walk.looks_up_names = true;
+            LookUp::ByNumber(qualifier) => {
+                self.walk.looked_up.insert(qualifier.clone());
                 Step::Continue(())
             }
-            LookUp::Forbidden => refuse(idents::looks_up_names()),
+            LookUp::Forbidden => refuse(types::looks_up_names()),
             LookUp::Relation(literal, text) => {
-                let Some(parts) = catalog::name_in_literal(text) else { return refuse(idents::looks_up_names()) };
+                let Some(parts) = catalog::name_in_literal(text) else { return refuse(types::looks_up_names()) };
                 let known = match parts.as_slice() {
                     // Which catalog a comment or dependency belongs to: PostgreSQL's own number, wherever the name would lead a task.
                     [relation] if self.names.snapshot.catalog_relations.contains(relation) => {
@@ -153,7 +173,7 @@ impl Walker<'_, '_> {
                         let granted = self.names.grants.relations.contains_key(&named);
                         granted.then_some(named).ok_or_else(|| not_granted(text, Some(schema), self.names))
                     }
-                    _ => return refuse(idents::looks_up_names()),
+                    _ => return refuse(types::looks_up_names()),
                 };
                 let relation = match known {
                     Ok(relation) => relation,
@@ -235,13 +255,17 @@ impl Walker<'_, '_> {
         }
     }
 
-    pub(super) fn joins(&mut self, table: &TableWithJoins) {
+    pub(super) fn joins(&mut self, table: &TableWithJoins) -> Step {
         for join in &table.joins {
+            if idents::is_foreign_join(join) {
+                return odd("it has a join that PostgreSQL does not know");
+            }
             let (using, natural) = idents::of_join(join);
             self.explained = self.explained.saturating_add(using.len());
             self.walk.bare.extend(using.into_iter().map(fold));
             self.walk.natural |= natural;
         }
+        Step::Continue(())
     }
 
     pub(super) fn called(&mut self, name: &ObjectName) -> Step {

@@ -1,5 +1,7 @@
 //! The throwaway cluster and its databases.
 
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::sync::OnceLock;
 
 use pgteller::cli::throwaway::Cluster;
@@ -14,6 +16,28 @@ static CLUSTER: OnceLock<Cluster> = OnceLock::new();
 /// The cluster of this run; its watchdog removes it when the test process ends.
 pub fn cluster() -> &'static Cluster {
     CLUSTER.get_or_init(|| Cluster::start(&Clock::system(), &["log_statement=none"]).expect("a throwaway PostgreSQL"))
+}
+
+/// A cluster for one test alone, which may restart it; its watchdog removes it when the test process ends.
+pub fn own_cluster(settings: &[&str]) -> &'static Cluster {
+    Box::leak(Box::new(Cluster::start(&Clock::system(), settings).expect("a throwaway PostgreSQL")))
+}
+
+/// Stops a cluster of one's own (`fast`, or `immediate` as in a crash) and starts it again.
+pub fn restart(cluster: &Cluster, mode: &str) {
+    let data = cluster.directory().join("data");
+    // The first word of what it was started with is the server itself.
+    let options = std::fs::read_to_string(data.join("postmaster.opts")).unwrap();
+    let pg_ctl = std::path::Path::new(options.split(' ').next().unwrap()).with_file_name("pg_ctl");
+    let owner = std::fs::metadata(&data).unwrap();
+    let mut command = std::process::Command::new(pg_ctl);
+    command.args(["restart", "-w", "-s", "-t", "60", "-m", mode, "-D"]).arg(&data);
+    command.arg("-l").arg(cluster.directory().join("log")).current_dir(cluster.directory());
+    command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    if std::fs::metadata("/proc/self").unwrap().uid() != owner.uid() {
+        command.uid(owner.uid()).gid(owner.gid());
+    }
+    assert!(command.status().unwrap().success(), "restarting PostgreSQL ({mode})");
 }
 
 /// A connection through tokio-postgres.
@@ -43,7 +67,11 @@ pub struct TestDatabase {
 impl TestDatabase {
     /// A fresh database with this SQL run in it, and nothing of ours.
     pub async fn bare(sql: &str) -> Self {
-        let database = Self::create("template0").await;
+        Self::bare_on(cluster(), sql).await
+    }
+
+    async fn bare_on(cluster: &'static Cluster, sql: &str) -> Self {
+        let database = Self::create(cluster, "template0").await;
         database.owner.batch_execute(sql).await.unwrap_or_else(|error| panic!("loading the database: {error:?}"));
         database
     }
@@ -57,20 +85,19 @@ impl TestDatabase {
     }
 
     async fn copy_of(template: &str) -> Self {
-        let copy = Self::create(template).await;
+        let copy = Self::create(cluster(), template).await;
         copy.owner.batch_execute("SELECT 1").await.unwrap();
         copy
     }
 
     /// An empty database in a cluster of its own, under a fixed name: two that are filled in the same way have the same object ids, too.
     pub async fn alone() -> Self {
-        let cluster = Box::leak(Box::new(Cluster::start(&Clock::system(), ALONE).expect("a throwaway PostgreSQL")));
-        let database = Self::create_in(cluster, "world".to_owned(), "template0").await;
+        let database = Self::create_in(own_cluster(ALONE), "world".to_owned(), "template0").await;
         Self { installation: InstallationId("00c0ffee".to_owned()), ..database }
     }
 
-    async fn create(template: &str) -> Self {
-        Self::create_in(cluster(), format!("t_{}", Clock::system().random_hex::<6>()), template).await
+    async fn create(cluster: &'static Cluster, template: &str) -> Self {
+        Self::create_in(cluster, format!("t_{}", Clock::system().random_hex::<6>()), template).await
     }
 
     async fn create_in(cluster: &'static Cluster, name: String, template: &str) -> Self {
@@ -79,14 +106,24 @@ impl TestDatabase {
         // The template's last session may still be leaving: PostgreSQL waits for it.
         postgres.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")).await.unwrap();
         let owner = connect(&cluster.dsn(&name)).await;
-        Self { cluster, name, installation: InstallationId(clock.random_hex::<4>()), password: clock.random_hex::<16>(), owner }
+        Self { name, installation: InstallationId(clock.random_hex::<4>()), password: clock.random_hex::<16>(), owner, cluster }
     }
 
     /// A fresh database, set up for pgteller, whose view owner may select from these schemas.
     pub async fn new(sql: &str, schemas: &[&str]) -> Self {
-        let database = Self::bare(sql).await;
+        Self::on(cluster(), sql, schemas).await
+    }
+
+    /// The same on a cluster of the test's own.
+    pub async fn on(cluster: &'static Cluster, sql: &str, schemas: &[&str]) -> Self {
+        let database = Self::bare_on(cluster, sql).await;
         database.set_up(schemas).await;
         database
+    }
+
+    /// Connects the superuser again, after a restart.
+    pub async fn reconnect(&mut self) {
+        self.owner = connect(&self.cluster.dsn(&self.name)).await;
     }
 
     /// Runs the set-up.

@@ -20,6 +20,8 @@ pub struct Row {
     pub functions: Vec<(Option<String>, String)>,
     pub attributes: Vec<String>,
     pub bare: Vec<String>,
+    /// Casts to `regclass` and its kin: the type, and the text if it is a literal.
+    pub look_ups: Vec<(String, Option<String>)>,
     pub never: Vec<String>,
 }
 
@@ -107,9 +109,11 @@ impl Row {
         if let Some(why) = self.never.first() {
             return Err(format!("read although it holds: {why}"));
         }
-        if !is_renamed(&self.sql, &read.text, scene.schemas()) {
+        // What is looked up may be redirected inside its literal.
+        if self.look_ups.is_empty() && !is_renamed(&self.sql, &read.text, scene.schemas()) {
             return Err(format!("sent otherwise than renamed: {}", read.text));
         }
+        self.check_look_ups()?;
         self.check_relations(&read)?;
         self.check_columns(&read)?;
         self.check_functions(&read)?;
@@ -133,6 +137,19 @@ impl Row {
             }
         }
         Ok(Outcome::Tree(read.text))
+    }
+
+    /// Of relations, only what FROM could name too may be looked up.
+    fn check_look_ups(&self) -> Result<(), String> {
+        let relations = self.look_ups.iter().filter(|(kind, _)| kind == "regclass").filter_map(|(_, literal)| literal.as_deref());
+        for literal in relations {
+            let (schema, name) = literal.split_once('.').unwrap_or(("public", literal));
+            let named = RelationName::new(schema, name);
+            if !self.granted().any(|index| self.relation(index) == named) {
+                return Err(format!("looks up {literal:?}"));
+            }
+        }
+        Ok(())
     }
 
     fn check_relations(&self, read: &Analysed) -> Result<(), String> {

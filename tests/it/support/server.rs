@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pgteller::clock::Clock;
 use pgteller::secret::Secret;
-use pgteller::server::Server;
+use pgteller::server::{House, Server};
 use pgteller::settings::Settings;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -74,7 +74,7 @@ impl Configured<'_> {
     pub async fn serve_at(&self, url: &str) -> Served {
         let directory = tempfile::tempdir().unwrap();
         let config = self.write_at(directory.path(), url);
-        Served::begin(directory, &config, Clock::system()).await
+        Served::begin(directory, &config, Clock::system(), House::default()).await
     }
 
     /// Starts a server.
@@ -86,18 +86,23 @@ impl Configured<'_> {
 impl Served {
     /// Starts a server with this clock.
     pub async fn start(configured: &Configured<'_>, clock: Clock) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let config = configured.write(directory.path());
-        Self::begin(directory, &config, clock).await
+        Self::keeping(configured, clock, House::default()).await
     }
 
-    async fn begin(directory: tempfile::TempDir, config: &Path, clock: Clock) -> Self {
+    /// Starts a server that keeps house at this pace.
+    pub async fn keeping(configured: &Configured<'_>, clock: Clock, house: House) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let config = configured.write(directory.path());
+        Self::begin(directory, &config, clock, house).await
+    }
+
+    async fn begin(directory: tempfile::TempDir, config: &Path, clock: Clock, house: House) -> Self {
         if std::env::var_os(pgteller::telemetry::FILTER_ENV).is_some() {
             pgteller::telemetry::start(pgteller::telemetry::LogFormat::Text);
         }
         let settings = Settings::read(config).expect("a valid configuration");
         let has_dev = settings.dev.is_some();
-        let server = Arc::new(Server::build(settings, clock.clone()).await.expect("a server"));
+        let server = Arc::new(Server::build(settings, clock.clone()).await.expect("a server").with_house(house));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/mcp", listener.local_addr().unwrap());
         let token = clock.random_hex::<16>();
