@@ -62,6 +62,8 @@ impl Effects {
     pub async fn watch(world: &World, channels: &BTreeSet<String>) -> Self {
         let database = &world.database;
         let slot = database.owner.batch_execute(SLOT).await.is_ok();
+        // Empty files of what the loading itself replaced are unlinked now, and not by a checkpoint in the middle.
+        database.owner.batch_execute("CHECKPOINT").await.unwrap();
         let holder = connect(&database.cluster.dsn(&database.name)).await;
         holder.batch_execute("BEGIN; SELECT pg_advisory_lock(4242), pg_advisory_xact_lock_shared(4243)").await.unwrap();
         let holder_pid = holder.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
