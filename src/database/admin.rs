@@ -16,9 +16,12 @@ use crate::secret::{ExposeSecret, Secret};
 /// How long a caller waits for the connection, and a statement of ours may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-const SESSION: &str = "SET search_path = pg_catalog, pg_temp; SET statement_timeout = '15s'; SET lock_timeout = '2s'; \
+const SESSION: &str = "SET search_path = pg_catalog, pg_temp; SET lock_timeout = '2s'; \
      SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET idle_in_transaction_session_timeout = '60s'; \
      SET standard_conforming_strings = on; SET jit = off";
+
+/// Said at start-up: what the database or the role sets by itself (a millisecond, say) would end the statement that sets it.
+const TIMEOUT: &str = "-c statement_timeout=15s";
 
 /// The gateway's own connection to one database.
 #[derive(Debug)]
@@ -114,6 +117,7 @@ impl Admin {
 pub async fn connect(target: &Target, user: &str, password: Option<&Secret>) -> Result<Client, DatabaseError> {
     let mut config = tokio_postgres::Config::new();
     config.user(user).dbname(&target.database).port(target.port).connect_timeout(CONNECT_TIMEOUT).application_name("pgteller");
+    config.options(TIMEOUT);
     match &target.host {
         Host::Tcp(host) => config.host(host),
         Host::Unix(directory) => config.host_path(directory),

@@ -31,6 +31,8 @@ const PINNED: &[(&str, &str)] = &[
     ("enable_indexonlyscan", "off"),
     ("jit", "off"),
     ("row_security", "on"),
+    // Of what stands outside our transactions; each of those sets its own.
+    ("statement_timeout", "15s"),
 ];
 
 impl Wire {
