@@ -78,7 +78,7 @@ async fn try_more(pen: &Pen, client: &Client) -> anyhow::Result<()> {
     pen.sql(sql)?;
     pen.table(&client.call("query", json!({"sql": sql})).await?)?;
     pen.step("query: what was not granted does not exist")?;
-    for sql in ["select iban, salary from hr.staff", "delete from customers", "select * from pg_catalog.pg_stats"] {
+    for sql in ["select iban, salary from hr.staff", "delete from customers", "select pg_read_file('/etc/passwd')"] {
         pen.sql(sql)?;
         pen.refusal(&client.call("query", json!({"sql": sql})).await?)?;
     }
