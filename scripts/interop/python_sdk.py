@@ -71,7 +71,7 @@ async def refuses(client, _):
     for tool, arguments, code in [
         ("query", {"sql": "select salary from hr.staff"}, "relation-not-granted"),
         ("query", {"sql": "delete from customers"}, "not-a-query"),
-        ("query", {"sql": "select from where ("}, "statement-not-understood"),
+        ("query", {"sql": "select from where ("}, "statement-failed"),
         ("query", {"sql": 1}, "argument-invalid"),
         ("export", {"sql": "select 1", "format": "xlsx"}, "argument-invalid"),
         ("describe", {"relation": "no_such"}, "relation-not-granted"),
