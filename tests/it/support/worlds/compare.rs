@@ -245,7 +245,9 @@ async fn judge(worlds: &Worlds, suspect: Suspect, tally: &mut Tally) {
     let text = statement.sql.clone();
     match verdict {
         // By construction nothing of an exact statement depends on its plan.
-        Verdict::Plan if volumes => tally.findings.push(Difference { sql: text, why: "differs by volumes".to_owned(), answers }),
+        Verdict::Plan | Verdict::Finding if volumes => {
+            tally.findings.push(Difference { sql: text, why: "differs by volumes".to_owned(), answers });
+        }
         Verdict::Finding => tally.findings.push(Difference { sql: text, why: "differs".to_owned(), answers }),
         Verdict::Time | Verdict::Clock | Verdict::Plan => tally.outside.entry(verdict).or_default().push(text),
     }

@@ -23,6 +23,9 @@ pub struct Effects {
     slot: bool,
 }
 
+/// How long a statement may go on after its answer: more than PostgreSQL's own limit for it.
+const LONGEST: std::time::Duration = std::time::Duration::from_secs(10);
+
 const SLOT: &str = "SELECT pg_create_logical_replication_slot('onlooker', 'test_decoding')";
 const CHANGES: &str = "SELECT string_agg(data, E'\\n') FROM pg_logical_slot_get_changes('onlooker', NULL, NULL, 'skip-empty-xacts', '1', 'include-xids', '0')";
 
@@ -79,8 +82,20 @@ impl Effects {
         self.slot
     }
 
+    /// Waits until the task runs nothing: a statement that was answered with its time limit may take a moment to notice its cancel, and a
+    /// running statement's locks are no lasting effect. PostgreSQL's own limit ends what does not notice.
+    async fn at_rest(&self, world: &World) {
+        let running = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{}' AND state <> 'idle'", world.role);
+        let since = std::time::Instant::now();
+        while world.database.cell(&running).await != "0" {
+            assert!(since.elapsed() < LONGEST, "a statement of the task still runs after its answer");
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// What is cheap to compare after every statement.
     pub async fn cheap(&self, world: &World) -> String {
+        self.at_rest(world).await;
         let sql = CHEAP.replace("{role}", &world.role).replace("{holder}", &self.holder_pid.to_string());
         let mut text = world.database.cell(&sql).await;
         if self.slot {

@@ -193,8 +193,10 @@ impl Writer<'_> {
             Type::Float => format!("({} * 2.0::float8)", self.expression(Type::Float, below)),
             Type::Text => self.text(below),
             Type::Bool => self.condition(below),
-            Type::Date if self.mood.exact => format!("({} + {})", self.expression(Type::Date, below), self.random.below(90)),
+            // Near the ends of a type, a sum leaves it.
+            Type::Date if self.mood.exact => format!("least({}, {})", self.expression(Type::Date, below), self.atom(Type::Date)),
             Type::Date => self.date(below),
+            Type::Stamp if self.mood.exact => format!("date_trunc('day', {})", self.expression(Type::Stamp, below)),
             Type::Stamp => {
                 let unit = self.random.word(&["day", "month", "hour", "year"]).to_owned();
                 let inner = self.expression(Type::Stamp, below);
