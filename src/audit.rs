@@ -110,6 +110,7 @@ impl Draft {
                 issuer: principal.issuer.clone(),
                 subject: principal.subject.clone(),
                 agent: principal.agent.clone(),
+                delegation: principal.delegation.clone(),
                 dev: principal.dev,
             });
         });

@@ -50,6 +50,9 @@ pub struct Server {
     pub allowed_origins: Vec<String>,
     /// Most bytes of one request. Default: 4194304.
     pub max_request_bytes: Option<usize>,
+    /// Tool to the scopes of which a token needs one; a challenge names the first. Default: none are needed, and policies judge scopes.
+    #[serde(default)]
+    pub scopes: BTreeMap<String, Vec<String>>,
 }
 
 /// `[storage]`
@@ -86,31 +89,80 @@ pub struct Policy {
     pub bundle: Option<PathBuf>,
 }
 
-/// `[identity.NAME]`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+/// `[identity.NAME]`: one issuer of tokens (OAuth 2.1), or one SPIFFE trust domain.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
     /// The exact `iss` of its tokens.
-    pub issuer: String,
+    pub issuer: Option<String>,
+    /// Instead of `issuer`: the SPIFFE trust domain whose JWT-SVIDs are accepted, for instance `example.org`.
+    pub trust_domain: Option<String>,
     /// Accepted values of `aud`. Default: `server.public_url`.
     #[serde(default)]
     pub audiences: Vec<String>,
-    /// Its keys: a file, or an https URL (http only on loopback).
-    pub jwks: String,
+    /// Its keys: a file, or an https URL (http only on loopback). For a trust domain, its bundle. Default: what
+    /// `/.well-known/openid-configuration` or `/.well-known/oauth-authorization-server` of the issuer names.
+    pub jwks: Option<String>,
+    /// Its tokens are opaque, or should be asked about anyway: token introspection (RFC 7662).
+    pub introspection: Option<Introspection>,
+    /// Whether its URLs may lead to addresses of a private network. Link-local addresses are never asked. Default: false.
+    #[serde(default)]
+    pub private_network: bool,
     /// Accepted signature algorithms. Default: RS256, ES256, EdDSA.
     #[serde(default)]
     pub algorithms: Vec<String>,
+    /// Accepted `typ` headers. `["at+jwt"]` is strict RFC 9068. Default: `at+jwt`, `JWT` or none.
+    #[serde(default)]
+    pub types: Vec<String>,
+    /// The claim that holds the subject. Default: `sub`. A name that begins with `/` is a JSON Pointer (RFC 6901), here and below.
+    pub subject_claim: Option<String>,
+    /// The claims that may hold the agent, in order. Default: `/act/sub`, `client_id`, `azp`; if all are missing, the subject.
+    #[serde(default)]
+    pub agent_claims: Vec<String>,
     /// The claim that holds the groups. Default: `groups`.
     pub groups_claim: Option<String>,
-    /// The claim that holds `{id, purpose}` of the task. Default: `pgteller_task`.
+    /// The claim that holds `{id, purpose}` of the task. Default: `pgteller_task`. Without it, an element of
+    /// `authorization_details` (RFC 9396) of the type `pgteller_task`.
     pub task_claim: Option<String>,
-    /// Claims that policies may look at.
+    /// Claims that policies may look at, and take params from: a list of names, or a table of a name of yours to the claim.
     #[serde(default)]
-    pub claims: Vec<String>,
+    pub claims: Claims,
     /// On stdio: the environment variable that holds the token.
     pub token_env: Option<String>,
     /// On stdio: the file that holds the token; read again for each call.
     pub token_file: Option<PathBuf>,
+}
+
+/// `identity.NAME.claims`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Claims {
+    /// Names of claims.
+    Names(Vec<String>),
+    /// Name that policies use, to claim.
+    Mapped(BTreeMap<String, String>),
+}
+
+impl Default for Claims {
+    fn default() -> Self {
+        Self::Names(Vec::new())
+    }
+}
+
+/// `[identity.NAME.introspection]`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Introspection {
+    /// The endpoint.
+    pub url: String,
+    /// The client that we are there.
+    pub client_id: String,
+    /// The environment variable that holds the client's secret.
+    pub client_secret_env: Option<String>,
+    /// The file that holds the client's secret.
+    pub client_secret_file: Option<PathBuf>,
+    /// Seconds for which an answer is kept: so late does a revocation at the issuer bite. Default: 5.
+    pub cache_seconds: Option<u64>,
 }
 
 /// `[dev]`
@@ -129,6 +181,9 @@ pub struct Dev {
     /// Claims, as a token would carry them.
     #[serde(default)]
     pub claims: BTreeMap<String, Value>,
+    /// Scopes, as a token would carry them.
+    #[serde(default)]
+    pub scopes: Vec<String>,
 }
 
 /// `[task]`

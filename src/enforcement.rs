@@ -27,11 +27,12 @@ use crate::identity::Authenticated;
 use crate::model::call::{Answer, Call, DescribeAsk, ExplainAsk, ExplainOf, ExportAsk, Outcome, Reply, Rows, StatementAsk};
 use crate::model::decision::Limits;
 use crate::model::names::DatabaseName;
-use crate::model::refusal::{Code, Failure, Fault, Refusal};
+use crate::model::refusal::{Code, Failure, Fault, Refusal, scope_insufficient};
 use crate::model::statement::Statement;
 use crate::policy::input::DatabaseInput;
 use crate::policy::{CallInput, ExportInput, Permitted, Policy, Verdict};
 use crate::sessions::{Ready, Rights, Running};
+use crate::settings::Scopes;
 use crate::sql;
 use crate::task::{Task, Tasks};
 
@@ -53,6 +54,8 @@ pub struct Enforcement {
     pub exports: Exports,
     /// Governed databases by name.
     pub databases: BTreeMap<DatabaseName, Database>,
+    /// What tools need of a token.
+    pub scopes: Scopes,
     /// Time.
     pub clock: Clock,
 }
@@ -90,6 +93,9 @@ impl Enforcement {
         finished: &mut Option<FinishedExport>,
     ) -> Result<Answer, Failure> {
         draft.update(|entry| entry.tool = Some(call.tool().to_owned()));
+        if let Some(scope) = self.scopes.missing(call.scoped_as(), &who.principal) {
+            return Err(scope_insufficient(scope).into());
+        }
         let call = match call {
             Call::ReadExport(id) => return self.exports.read(id, &who.principal).map(Answer::Content),
             other => other,

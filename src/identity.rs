@@ -1,18 +1,20 @@
-//! Who calls: bearer tokens against the keys of configured issuers.
+//! Who calls: bearer tokens of configured issuers.
 //!
 //! Takes a token, gives an [`Authenticated`] principal. An OAuth 2.1 resource server's part (RFC 6750, RFC 9068, RFC 8707): signature, `iss`,
-//! `aud`, `exp` and `sub` are always checked, `nbf` honoured. Never lets the token travel further than this module, and never issues one.
+//! `aud`, `exp` and `sub` are always checked, `nbf` honoured; a JWT-SVID (SPIFFE) has a trust domain in place of `iss`, and an opaque token its
+//! issuer's word (RFC 7662). Never lets the token travel further than this module.
 
+pub mod claims;
+mod fetch;
+mod introspection;
 mod jwks;
 mod jwt;
-
-use serde_json::{Map, Value};
 
 use crate::clock::{Clock, Instant};
 use crate::model::principal::{Principal, TaskClaim};
 use crate::model::refusal::{Code, Refusal};
 use crate::secret::{ExposeSecret, Secret};
-use crate::settings::{IssuerSettings, TokenSource};
+use crate::settings::{IssuerSettings, Proof, SignatureSettings, TokenSource};
 
 /// Longest token that is looked at.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
@@ -35,15 +37,25 @@ pub enum IdentityError {
     /// Wrong signature, audience, or time.
     #[error("the token does not verify: {0}")]
     Claims(&'static str),
-    /// The issuer's keys cannot be had.
-    #[error("the issuer's keys cannot be had just now")]
+    /// The issuer's keys cannot be had, or it cannot be asked.
+    #[error("tokens of this issuer cannot be checked just now")]
     Keys,
 }
 
 impl From<IdentityError> for Refusal {
     fn from(error: IdentityError) -> Self {
-        Self::new(Code::TokenInvalid, error.to_string())
-            .hint("get a new token for this server and send it as `Authorization: Bearer …`")
+        match error {
+            // The token may be good: a new one would not help.
+            IdentityError::Keys => Self::new(Code::IdentityUnavailable, error.to_string()).hint("try again in a moment"),
+            IdentityError::Claims("it is not valid yet" | "it has expired") => Self::new(Code::TokenInvalid, error.to_string())
+                .hint("get a new token; if it is new, the clocks of its issuer and of this server differ"),
+            IdentityError::Malformed
+            | IdentityError::Issuer
+            | IdentityError::Algorithm
+            | IdentityError::Key
+            | IdentityError::Claims(_) => Self::new(Code::TokenInvalid, error.to_string())
+                .hint("get a new token for this server and send it as `Authorization: Bearer …`"),
+        }
     }
 }
 
@@ -68,16 +80,29 @@ pub struct Identity {
 #[derive(Debug)]
 struct Issuer {
     settings: IssuerSettings,
-    keys: jwks::Keys,
+    prover: Prover,
+}
+
+/// What proves a token, ready to be used.
+#[derive(Debug)]
+enum Prover {
+    Signature(jwks::Keys, SignatureSettings),
+    Svid(jwks::Keys, SignatureSettings),
+    Introspection(Box<introspection::Introspection>),
 }
 
 impl Identity {
     /// Prepares the issuers; keys are fetched when first needed.
     pub fn from_settings(issuers: &[IssuerSettings], clock: Clock) -> Self {
-        let issuers = issuers
-            .iter()
-            .map(|settings| Issuer { settings: settings.clone(), keys: jwks::Keys::new(settings.jwks.clone()) })
-            .collect();
+        let keys = |issuer: &IssuerSettings, signature: &SignatureSettings, purpose| {
+            jwks::Keys::new(signature.keys.clone(), purpose, issuer)
+        };
+        let prover = |issuer: &IssuerSettings| match &issuer.proof {
+            Proof::Signature(signature) => Prover::Signature(keys(issuer, signature, jwks::Purpose::Signature), signature.clone()),
+            Proof::Svid(signature) => Prover::Svid(keys(issuer, signature, jwks::Purpose::Svid), signature.clone()),
+            Proof::Introspection(asked) => Prover::Introspection(Box::new(introspection::Introspection::new(asked, issuer))),
+        };
+        let issuers = issuers.iter().map(|issuer| Issuer { settings: issuer.clone(), prover: prover(issuer) }).collect();
         Self { issuers, clock }
     }
 
@@ -87,12 +112,38 @@ impl Identity {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(IdentityError::Malformed);
         }
-        let unverified = jwt::unverified(token)?;
-        let issuer = self.issuers.iter().find(|issuer| issuer.settings.issuer == unverified.issuer).ok_or(IdentityError::Issuer)?;
-        let algorithm = jwt::accepted(&unverified, &issuer.settings.algorithms)?;
-        let key = issuer.keys.find(unverified.key_id.as_deref(), algorithm).await?;
-        let claims = jwt::verify(token, &key, algorithm, &issuer.settings, self.clock.now())?;
-        issuer.read(&claims)
+        let unverified = match jwt::unverified(token) {
+            Ok(unverified) => unverified,
+            Err(malformed) => return self.opaque(token).await.unwrap_or(Err(malformed)),
+        };
+        let issuer = self.issuer_of(&unverified).ok_or(IdentityError::Issuer)?;
+        let claims = issuer.claims(token, &unverified, &self.clock).await?;
+        claims::read(&claims, &issuer.settings)
+    }
+
+    /// What is no JWT is asked about, if there is somebody to ask; a text that can be no bearer token (RFC 6750 §2.1) is not sent anywhere.
+    async fn opaque(&self, token: &str) -> Option<Result<Authenticated, IdentityError>> {
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+        if !token.bytes().all(is_token) {
+            return None;
+        }
+        let (issuer, introspection) = self.issuers.iter().find_map(|issuer| match &issuer.prover {
+            Prover::Introspection(introspection) => Some((issuer, introspection)),
+            Prover::Signature(..) | Prover::Svid(..) => None,
+        })?;
+        let claims = introspection.ask(token, &self.clock).await;
+        Some(claims.and_then(|claims| claims::read(&claims, &issuer.settings)))
+    }
+
+    /// Whose a token says it is: the issuer's that it names, else the trust domain's that its subject is of.
+    fn issuer_of(&self, token: &jwt::Unverified) -> Option<&Issuer> {
+        let named =
+            |issuer: &&Issuer| !matches!(issuer.prover, Prover::Svid(..)) && token.issuer.as_ref() == Some(&issuer.settings.issuer);
+        let of_domain = |issuer: &&Issuer| {
+            let path = token.subject.as_deref().and_then(|subject| subject.strip_prefix(issuer.settings.issuer.as_str()));
+            matches!(issuer.prover, Prover::Svid(..)) && path.is_some_and(|path| path.starts_with('/') && path.len() > 1)
+        };
+        self.issuers.iter().find(named).or_else(|| self.issuers.iter().find(of_domain))
     }
 
     /// The token of a stdio server, if configuration says where it is.
@@ -112,49 +163,24 @@ impl Identity {
 }
 
 impl Issuer {
-    fn read(&self, claims: &Map<String, Value>) -> Result<Authenticated, IdentityError> {
-        let text = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
-        let subject = text("sub").filter(|subject| !subject.is_empty()).ok_or(IdentityError::Claims("no `sub`"))?;
-        let actor = claims.get("act").and_then(|actor| actor.get("sub")).and_then(Value::as_str).map(str::to_owned);
-        let agent = actor.or_else(|| text("client_id")).or_else(|| text("azp")).unwrap_or_else(|| subject.clone());
-        let task = match claims.get(&self.settings.task_claim) {
-            None => None,
-            Some(claim) => {
-                let part = |name: &str| claim.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
-                let odd = IdentityError::Claims("the task claim is not `{id, purpose}`");
-                let (Some(external_id), Some(purpose)) = (part("id"), part("purpose")) else { return Err(odd) };
-                Some(TaskClaim { external_id, purpose })
-            }
+    async fn claims(
+        &self,
+        token: &str,
+        unverified: &jwt::Unverified,
+        clock: &Clock,
+    ) -> Result<serde_json::Map<String, serde_json::Value>, IdentityError> {
+        let (keys, signature, issuer) = match &self.prover {
+            Prover::Signature(keys, signature) => (keys, signature, Some(self.settings.issuer.as_str())),
+            Prover::Svid(keys, signature) => (keys, signature, None),
+            Prover::Introspection(introspection) => return introspection.ask(token, clock).await,
         };
-        let expires = claims.get("exp").and_then(Value::as_i64).ok_or(IdentityError::Claims("no `exp`"))?;
-        Ok(Authenticated {
-            principal: Principal {
-                issuer: self.settings.issuer.clone(),
-                subject,
-                agent,
-                scopes: words(claims.get("scope").or_else(|| claims.get("scp"))),
-                groups: words_of_list(claims.get(&self.settings.groups_claim)),
-                claims: self.settings.claims.iter().filter_map(|name| Some((name.clone(), claims.get(name)?.clone()))).collect(),
-                dev: false,
-            },
-            task,
-            expires_at: Some(Instant(expires.saturating_mul(1_000_000_000))),
-        })
-    }
-}
-
-/// A space-separated string (RFC 8693 §4.2), or a list.
-fn words(value: Option<&Value>) -> Vec<String> {
-    match value {
-        Some(Value::String(text)) => text.split_whitespace().map(str::to_owned).collect(),
-        other => words_of_list(other),
-    }
-}
-
-fn words_of_list(value: Option<&Value>) -> Vec<String> {
-    match value {
-        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        Some(Value::String(text)) => vec![text.clone()],
-        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => Vec::new(),
+        // SPIFFE JWT-SVID §2.3: `typ` is `JWT`, `JOSE`, or not there.
+        let of_svid = issuer.is_none() && unverified.kind == "jose";
+        if !of_svid && !signature.types.contains(&unverified.kind) {
+            return Err(IdentityError::Claims("it is no access token"));
+        }
+        let algorithm = jwt::accepted(unverified, &signature.algorithms)?;
+        let key = keys.find(unverified.key_id.as_deref(), algorithm).await?;
+        jwt::verify(token, &key, algorithm, (issuer, &self.settings.audiences), clock.now())
     }
 }

@@ -113,7 +113,15 @@ impl Server {
             settings.ambient_purpose.clone(),
             Callers::new(settings.statements_per_principal),
         );
-        let enforcement = Arc::new(Enforcement { audit, policy, tasks, exports, databases, clock: clock.clone() });
+        let enforcement = Arc::new(Enforcement {
+            audit,
+            policy,
+            tasks,
+            exports,
+            databases,
+            scopes: settings.server.scopes.clone(),
+            clock: clock.clone(),
+        });
         Ok(Self { settings, enforcement, clock, house: House::default() })
     }
 
@@ -170,7 +178,7 @@ impl Server {
             return Err(ServerError::Nobody("`[dev]` works on loopback only: remove it, or listen on 127.0.0.1"));
         }
         let requests = CancellationToken::new();
-        let router = http::router(self.mcp(dev_token)?, &self.settings.server, requests.clone());
+        let router = http::router(self.mcp(dev_token)?, &self.settings, requests.clone());
         let house = self.keep_house(stop.clone());
         let until = stop.clone();
         let serve = axum::serve(listener, router).with_graceful_shutdown(async move { until.cancelled().await }).into_future();

@@ -2,18 +2,23 @@
 //!
 //! Takes a [`Config`] and the directory it was read from, gives [`Settings`]. Everything below trusts it. Never connects to anything.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use crate::config::{self, Config, ConfigError, Durability, Tls};
+use crate::model::call::TOOLS;
 use crate::model::names::DatabaseName;
 use crate::model::principal::{Principal, TaskClaim};
+use crate::model::task::Narrow;
 use crate::secret::Secret;
 
+pub use issuer::{ClaimMapping, IntrospectionSettings, IssuerSettings, KeySource, Proof, SignatureSettings, TokenSource};
 pub use target::{Host, Target, parse as parse_target};
 
+mod issuer;
 mod target;
 
 /// Default cap on one request: a text that is too long is refused as such, inside the protocol, not as a broken message.
@@ -25,9 +30,6 @@ const STATEMENTS_PER_PRINCIPAL: usize = 8;
 
 /// How long a file that nobody collects is kept unless configured: a working day, and the night after.
 const EXPORT_HOURS: u32 = 24;
-
-/// Signature algorithms accepted unless configured: asymmetric ones only, always.
-const ALGORITHMS: &[&str] = &["RS256", "ES256", "EdDSA"];
 
 /// Everything, validated.
 #[derive(Debug, Clone)]
@@ -61,6 +63,33 @@ pub struct ServerSettings {
     pub allowed_origins: Vec<String>,
     /// Most bytes of one request.
     pub max_request_bytes: usize,
+    /// The scopes that tools need.
+    pub scopes: Scopes,
+}
+
+/// Tool to the scopes of which a token needs one.
+#[derive(Debug, Clone, Default)]
+pub struct Scopes(BTreeMap<String, Vec<String>>);
+
+impl Scopes {
+    /// The scope to ask for, if the principal has none that opens the tool.
+    pub fn missing(&self, tool: &str, principal: &Principal) -> Option<&str> {
+        let any_of = self.0.get(tool)?;
+        if any_of.iter().any(|scope| principal.scopes.contains(scope)) { None } else { any_of.first().map(String::as_str) }
+    }
+
+    /// The smallest scope of each tool, each once.
+    pub fn smallest(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.0.values().filter_map(|any_of| any_of.first()).map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// What a token needs to be of any use: the scope of `describe`, with which everybody begins.
+    pub fn first(&self) -> Option<&str> {
+        self.0.get("describe").and_then(|any_of| any_of.first()).map(String::as_str)
+    }
 }
 
 /// Where state lives.
@@ -83,47 +112,6 @@ pub struct PolicySettings {
     pub document_path: PathBuf,
     /// Another bundle than the embedded one.
     pub bundle: Option<PathBuf>,
-}
-
-/// One token issuer.
-#[derive(Debug, Clone)]
-pub struct IssuerSettings {
-    /// Its configured name.
-    pub name: String,
-    /// The exact `iss`.
-    pub issuer: String,
-    /// Accepted audiences; never empty.
-    pub audiences: Vec<String>,
-    /// Its keys.
-    pub jwks: JwksSource,
-    /// Accepted algorithms, by name.
-    pub algorithms: Vec<String>,
-    /// The groups claim.
-    pub groups_claim: String,
-    /// The task claim.
-    pub task_claim: String,
-    /// Claims for policies.
-    pub claims: Vec<String>,
-    /// Where a stdio server finds its token.
-    pub token: Option<TokenSource>,
-}
-
-/// Where keys come from.
-#[derive(Debug, Clone)]
-pub enum JwksSource {
-    /// A file, read again when it may have changed.
-    File(PathBuf),
-    /// A URL.
-    Url(String),
-}
-
-/// Where a stdio server's token comes from.
-#[derive(Debug, Clone)]
-pub enum TokenSource {
-    /// Read once from the environment.
-    Env(Secret),
-    /// Read for each call.
-    File(PathBuf),
 }
 
 /// The local principal.
@@ -189,8 +177,15 @@ impl Settings {
         let issuers = config
             .identity
             .iter()
-            .map(|(name, identity)| issuer(name, identity, public_url.as_deref(), base))
+            .map(|(name, identity)| issuer::issuer(name, identity, public_url.as_deref(), base))
             .collect::<Result<Vec<_>, _>>()?;
+        let introspecting = |issuer: &&IssuerSettings| matches!(issuer.proof, Proof::Introspection(_));
+        if let Some(second) = issuers.iter().filter(introspecting).nth(1) {
+            return Err(invalid(
+                format!("identity.{}.introspection", second.name),
+                "an opaque token does not say whose it is: only one issuer may be asked about them",
+            ));
+        }
         if issuers.is_empty() && config.dev.is_none() {
             return Err(invalid(
                 "identity",
@@ -208,6 +203,7 @@ impl Settings {
                 allowed_hosts: config.server.allowed_hosts,
                 allowed_origins: config.server.allowed_origins,
                 max_request_bytes: config.server.max_request_bytes.unwrap_or(MAX_REQUEST_BYTES),
+                scopes: scopes(config.server.scopes)?,
             },
             storage: StorageSettings {
                 dir: base.join(config.storage.dir.unwrap_or_else(|| PathBuf::from("pgteller-data"))),
@@ -227,6 +223,23 @@ impl Settings {
     }
 }
 
+fn scopes(written: BTreeMap<String, Vec<String>>) -> Result<Scopes, ConfigError> {
+    for (tool, any_of) in &written {
+        let key = format!("server.scopes.{tool}");
+        if !TOOLS.contains(&tool.as_str()) {
+            return Err(invalid(key, format!("no tool has this name; there are {}", TOOLS.join(", "))));
+        }
+        // RFC 6749 §3.3: a scope is printable ASCII without space, quote and backslash.
+        let is_scope = |scope: &String| {
+            !scope.is_empty() && scope.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\')
+        };
+        if any_of.is_empty() || !any_of.iter().all(is_scope) {
+            return Err(invalid(key, "give a list of scopes, the smallest first"));
+        }
+    }
+    Ok(Scopes(written))
+}
+
 fn policy(written: &config::Policy, base: &Path) -> Result<PolicySettings, ConfigError> {
     let Some(data) = &written.data else {
         return Err(invalid("policy.data", "name the policy document, for instance `data = \"policy.yaml\"`"));
@@ -237,46 +250,23 @@ fn policy(written: &config::Policy, base: &Path) -> Result<PolicySettings, Confi
     Ok(PolicySettings { document, document_path, bundle: written.bundle.as_ref().map(|path| base.join(path)) })
 }
 
-fn issuer(name: &str, written: &config::Identity, public_url: Option<&str>, base: &Path) -> Result<IssuerSettings, ConfigError> {
-    let key = |key: &str| format!("identity.{name}.{key}");
-    let audiences =
-        if written.audiences.is_empty() { public_url.map(str::to_owned).into_iter().collect() } else { written.audiences.clone() };
-    if audiences.is_empty() {
-        return Err(invalid(key("audiences"), "tokens must be meant for us: name an audience, or set `server.public_url`"));
+/// A secret from `KEY_env` or `KEY_file`.
+fn secret(variable: Option<&str>, file: Option<&Path>, key: &str, base: &Path) -> Result<Secret, ConfigError> {
+    match (variable, file) {
+        (Some(variable), None) => std::env::var(variable)
+            .map(Secret::from)
+            .map_err(|_| invalid(format!("{key}_env"), format!("the environment variable `{variable}` is not set"))),
+        (None, Some(file)) => {
+            let file = base.join(file);
+            let text = std::fs::read_to_string(&file)
+                .map_err(|error| invalid(format!("{key}_file"), format!("`{}` cannot be read: {error}", file.display())))?;
+            Ok(Secret::from(text.trim_end_matches(['\n', '\r']).to_owned()))
+        }
+        _ => {
+            let name = key.rsplit('.').next().unwrap_or(key);
+            Err(invalid(format!("{key}_file"), format!("give `{name}_file` or `{name}_env`, one of them")))
+        }
     }
-    let algorithms: Vec<String> = if written.algorithms.is_empty() {
-        ALGORITHMS.iter().map(|&name| name.to_owned()).collect()
-    } else {
-        written.algorithms.clone()
-    };
-    if let Some(weak) = algorithms.iter().find(|name| name.starts_with("HS") || name.eq_ignore_ascii_case("none")) {
-        return Err(invalid(key("algorithms"), format!("`{weak}` is not asymmetric: whoever can check such a token can forge it")));
-    }
-    let loopback = ["http://127.0.0.1", "http://localhost", "http://[::1]"];
-    let jwks = if written.jwks.starts_with("https://") || loopback.iter().any(|prefix| written.jwks.starts_with(prefix)) {
-        JwksSource::Url(written.jwks.clone())
-    } else if written.jwks.contains("://") {
-        return Err(invalid(key("jwks"), "must be a file or an https URL"));
-    } else {
-        JwksSource::File(base.join(&written.jwks))
-    };
-    let token = match (&written.token_env, &written.token_file) {
-        (Some(_), Some(_)) => return Err(invalid(key("token_env"), "give `token_env` or `token_file`, not both")),
-        (Some(variable), None) => std::env::var(variable).ok().map(|token| TokenSource::Env(Secret::from(token))),
-        (None, Some(file)) => Some(TokenSource::File(base.join(file))),
-        (None, None) => None,
-    };
-    Ok(IssuerSettings {
-        name: name.to_owned(),
-        issuer: written.issuer.clone(),
-        audiences,
-        jwks,
-        algorithms,
-        groups_claim: written.groups_claim.clone().unwrap_or_else(|| "groups".to_owned()),
-        task_claim: written.task_claim.clone().unwrap_or_else(|| "pgteller_task".to_owned()),
-        claims: written.claims.clone(),
-        token,
-    })
 }
 
 fn dev(written: config::Dev) -> DevSettings {
@@ -284,34 +274,25 @@ fn dev(written: config::Dev) -> DevSettings {
         issuer: "dev".to_owned(),
         subject: written.subject,
         agent: written.agent,
-        scopes: Vec::new(),
+        delegation: Vec::new(),
+        scopes: written.scopes,
         groups: written.groups,
         claims: written.claims.into_iter().collect::<Map<String, Value>>(),
         dev: true,
     };
-    let task = written.purpose.map(|purpose| TaskClaim { external_id: "dev".to_owned(), purpose });
+    let task = written.purpose.map(|purpose| TaskClaim { external_id: "dev".to_owned(), purpose, narrow: Narrow::default() });
     DevSettings { principal, task }
 }
 
 fn database(name: &str, written: &config::Database, base: &Path) -> Result<DatabaseSettings, ConfigError> {
     let key = |key: &str| format!("database.{name}.{key}");
     let (target, login) = target::parse(name, written, base)?;
-    let password = match (&written.password_env, &written.password_file) {
-        (Some(variable), None) => std::env::var(variable)
-            .map_err(|_| invalid(key("password_env"), format!("the environment variable `{variable}` is not set")))?,
-        (None, Some(file)) => {
-            let file = base.join(file);
-            let text = std::fs::read_to_string(&file)
-                .map_err(|error| invalid(key("password_file"), format!("`{}` cannot be read: {error}", file.display())))?;
-            text.trim_end_matches(['\n', '\r']).to_owned()
-        }
-        _ => return Err(invalid(key("password_file"), "give `password_file` or `password_env`, one of them")),
-    };
+    let password = secret(written.password_env.as_deref(), written.password_file.as_deref(), &key("password"), base)?;
     Ok(DatabaseSettings {
         name: DatabaseName(name.to_owned()),
         target,
         login,
-        password: Secret::from(password),
+        password,
         environment: written.environment.clone().unwrap_or_else(|| "production".to_owned()),
         search_path: written.search_path.clone(),
         timezone: written.timezone.clone(),

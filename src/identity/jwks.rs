@@ -1,134 +1,257 @@
 //! The keys of one issuer (RFC 7517).
 //!
-//! Takes a file or a URL, gives keys by `kid`. Keys are kept; an unknown `kid` reads them again, but at most every 30 seconds, and keys that
-//! were good stay good while their source is down. Never follows a redirect, never reads more than 256 KiB.
+//! Takes a file, a URL or an issuer's metadata, gives keys by `kid`. A known key answers at once, also while its source is down; old ones are
+//! read again in the background. An unknown `kid` reads them again, a few times at first and then every 30 seconds. Never uses a symmetric
+//! key, and neither of two keys with one `kid`.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
+use serde::Deserialize;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::IdentityError;
-use crate::settings::JwksSource;
+use super::fetch::Fetcher;
+use crate::settings::{IssuerSettings, KeySource};
 
-/// How often an unknown `kid` may read the keys again.
+/// How often an unknown `kid` may read the keys again, once the readings in hand are used up.
 const FLOOR: Duration = Duration::from_secs(30);
+/// Readings in hand: an issuer that rotates twice in a minute loses nobody, a flood of invented ids asks it no more than this.
+const IN_HAND: u32 = 4;
 /// How old keys may get before they are read again anyway, so that a withdrawn one goes.
 const MAX_AGE: Duration = Duration::from_secs(600);
-/// How long fetching may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Largest key set.
-const MAX_BYTES: usize = 256 * 1024;
+/// How old keys may get while their source is down.
+const MAX_STALE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What the keys are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Signatures of an OAuth issuer.
+    Signature,
+    /// JWT-SVIDs of a trust domain (SPIFFE Trust Domain and Bundle §4.2.2: `use` is `jwt-svid`).
+    Svid,
+}
 
 /// The keys of one issuer.
+#[derive(Debug, Clone)]
+pub struct Keys(Arc<Inner>);
+
 #[derive(Debug)]
-pub struct Keys {
-    source: JwksSource,
+struct Inner {
+    source: KeySource,
+    purpose: Purpose,
+    fetcher: Fetcher,
     known: Mutex<Known>,
     /// Held by the one who reads the keys again.
     reading: tokio::sync::Mutex<()>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
-    keys: Option<JwkSet>,
-    tried: Option<Instant>,
+    keys: Vec<Jwk>,
+    /// Readings that succeeded.
+    readings: u64,
     read: Option<Instant>,
+    in_hand: u32,
+    refilled: Instant,
 }
 
-/// How recent keys must be to answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Freshness {
-    Recent,
-    Any,
-}
-
-fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
-    known.lock().unwrap_or_else(PoisonError::into_inner)
+/// What the keys at hand say about one id.
+enum Found {
+    Fresh(DecodingKey),
+    Old(DecodingKey),
+    Nothing,
 }
 
 impl Keys {
     /// Reads nothing yet.
-    pub fn new(source: JwksSource) -> Self {
-        Self { source, known: Mutex::default(), reading: tokio::sync::Mutex::default() }
+    pub fn new(source: KeySource, purpose: Purpose, issuer: &IssuerSettings) -> Self {
+        let configured = match &source {
+            KeySource::File(_) => None,
+            KeySource::Url(url) | KeySource::Discovered(url) => Some(url.as_str()),
+        };
+        let fetcher = Fetcher::new(issuer, configured);
+        let known = Known { keys: Vec::new(), readings: 0, read: None, in_hand: IN_HAND, refilled: Instant::now() };
+        Self(Arc::new(Inner { source, purpose, fetcher, known: Mutex::new(known), reading: tokio::sync::Mutex::default() }))
     }
 
     /// The key with this id that may be used with this algorithm. Without an id, the only such key.
-    /// A key that is known answers at once, whoever is reading the keys again meanwhile.
     pub async fn find(&self, key_id: Option<&str>, algorithm: Algorithm) -> Result<DecodingKey, IdentityError> {
-        if let Some(key) = self.known_key(key_id, algorithm, Freshness::Recent) {
-            return Ok(key);
-        }
-        let reading = self.reading.lock().await;
-        if let Some(key) = self.known_key(key_id, algorithm, Freshness::Recent) {
-            return Ok(key);
-        }
-        if self.may_read_again() {
-            match self.fetch().await {
-                Ok(keys) => {
-                    *lock(&self.known) = Known { keys: Some(keys), tried: Some(Instant::now()), read: Some(Instant::now()) }
-                }
-                Err(why) => tracing::warn!(source = ?self.source, why, "an issuer's keys cannot be read; those known stay"),
+        let inner = &self.0;
+        let seen = inner.known().readings;
+        match inner.look(key_id, algorithm) {
+            Found::Fresh(key) => return Ok(key),
+            Found::Old(key) => {
+                self.read_in_background();
+                return Ok(key);
             }
+            Found::Nothing => {}
+        }
+        let reading = inner.reading.lock().await;
+        // Whoever waited for another's reading does not read once more.
+        if inner.known().readings == seen && inner.may_read() {
+            inner.read().await;
         }
         drop(reading);
-        let none = lock(&self.known).keys.is_none();
-        self.known_key(key_id, algorithm, Freshness::Any).ok_or(if none { IdentityError::Keys } else { IdentityError::Key })
-    }
-
-    fn known_key(&self, key_id: Option<&str>, algorithm: Algorithm, freshness: Freshness) -> Option<DecodingKey> {
-        let known = lock(&self.known);
-        let recent =
-            known.read.is_some_and(|read| read.elapsed() <= MAX_AGE) || known.tried.is_some_and(|tried| tried.elapsed() <= FLOOR);
-        let keys = known.keys.as_ref().filter(|_| recent || freshness == Freshness::Any)?;
-        pick(keys, key_id, algorithm)
-    }
-
-    fn may_read_again(&self) -> bool {
-        let mut known = lock(&self.known);
-        let may = known.tried.is_none_or(|tried| tried.elapsed() > FLOOR);
-        if may {
-            known.tried = Some(Instant::now());
+        match inner.look(key_id, algorithm) {
+            Found::Fresh(key) | Found::Old(key) => Ok(key),
+            Found::Nothing if inner.known().readings == 0 => Err(IdentityError::Keys),
+            Found::Nothing => Err(IdentityError::Key),
         }
+    }
+
+    fn read_in_background(&self) {
+        let inner = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            if let Ok(_reading) = inner.reading.try_lock()
+                && inner.known().read.is_none_or(|read| read.elapsed() > MAX_AGE)
+                && inner.may_read()
+            {
+                inner.read().await;
+            }
+        });
+    }
+}
+
+impl Inner {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look(&self, key_id: Option<&str>, algorithm: Algorithm) -> Found {
+        let known = self.known();
+        let Some(age) = known.read.map(|read| read.elapsed()).filter(|age| *age <= MAX_STALE) else { return Found::Nothing };
+        match pick(&known.keys, self.purpose, key_id, algorithm) {
+            Some(key) if age <= MAX_AGE => Found::Fresh(key),
+            Some(key) => Found::Old(key),
+            None => Found::Nothing,
+        }
+    }
+
+    /// Spends a reading, if there is one in hand.
+    fn may_read(&self) -> bool {
+        let mut known = self.known();
+        while known.refilled.elapsed() >= FLOOR && known.in_hand < IN_HAND {
+            known.in_hand = known.in_hand.saturating_add(1);
+            known.refilled = known.refilled.checked_add(FLOOR).unwrap_or_else(Instant::now);
+        }
+        if known.in_hand == IN_HAND {
+            known.refilled = Instant::now();
+        }
+        let may = known.in_hand > 0;
+        known.in_hand = known.in_hand.saturating_sub(1);
         may
     }
 
-    async fn fetch(&self) -> Result<JwkSet, String> {
+    async fn read(&self) {
+        match self.fetch().await {
+            Ok(keys) => {
+                let mut known = self.known();
+                known.keys = keys;
+                known.readings = known.readings.saturating_add(1);
+                known.read = Some(Instant::now());
+            }
+            Err(why) => tracing::warn!(source = ?self.source, why, "an issuer's keys cannot be read; those known stay"),
+        }
+    }
+
+    async fn fetch(&self) -> Result<Vec<Jwk>, String> {
+        let text = |error: super::fetch::FetchError| chain(&error);
         let bytes = match &self.source {
-            JwksSource::File(path) => tokio::fs::read(path).await.map_err(|error| error.to_string())?,
-            JwksSource::Url(url) => download(url).await?,
+            KeySource::File(path) => tokio::fs::read(path).await.map_err(|error| error.to_string())?,
+            KeySource::Url(url) => self.fetcher.get(url).await.map_err(text)?,
+            KeySource::Discovered(issuer) => {
+                let url = discover(&self.fetcher, issuer).await?;
+                self.fetcher.get(&url).await.map_err(text)?
+            }
         };
-        if bytes.len() > MAX_BYTES {
-            return Err("the key set is too large".to_owned());
-        }
-        serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+        usable(&bytes, self.purpose)
     }
 }
 
-async fn download(url: &str) -> Result<Vec<u8>, String> {
-    let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(PATIENCE)
-        .build()
-        .map_err(|error| error.to_string())?;
-    let mut response = client.get(url).send().await.map_err(|error| error.to_string())?;
-    if !response.status().is_success() {
-        return Err(format!("the answer is {}", response.status()));
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(&format!(": {inner}"));
+        cause = inner.source();
     }
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| error.to_string())? {
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() > MAX_BYTES {
-            return Err("the key set is too large".to_owned());
-        }
-    }
-    Ok(bytes)
+    text
 }
 
-fn pick(keys: &JwkSet, key_id: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {
-    let mut fitting = keys.keys.iter().filter(|key| fits(key, algorithm));
+/// What we read of an issuer's metadata (OpenID Connect Discovery §3, RFC 8414 §2).
+#[derive(Deserialize)]
+struct Metadata {
+    issuer: String,
+    jwks_uri: String,
+}
+
+/// The key set that the issuer's metadata names. The metadata must be the issuer's own (RFC 8414 §3.3).
+async fn discover(fetcher: &Fetcher, issuer: &str) -> Result<String, String> {
+    let trimmed = issuer.trim_end_matches('/');
+    let openid = format!("{trimmed}/.well-known/openid-configuration");
+    let oauth = match reqwest::Url::parse(issuer) {
+        Ok(url) => {
+            let path = url.path().trim_end_matches('/').to_owned();
+            url.join(&format!("/.well-known/oauth-authorization-server{path}"))
+                .map(String::from)
+                .map_err(|error| error.to_string())?
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    let bytes = match fetcher.get(&openid).await {
+        Ok(bytes) => bytes,
+        Err(first) => fetcher.get(&oauth).await.map_err(|_| chain(&first))?,
+    };
+    let metadata: Metadata = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    if metadata.issuer != issuer {
+        return Err(format!("the metadata is of another issuer, `{}`", crate::model::text::visible(&metadata.issuer)));
+    }
+    Ok(metadata.jwks_uri)
+}
+
+#[derive(Deserialize)]
+struct KeySet {
+    keys: Vec<Value>,
+}
+
+/// The keys of a set that can be used; one that cannot be understood is passed over (RFC 7517 §5).
+fn usable(bytes: &[u8], purpose: Purpose) -> Result<Vec<Jwk>, String> {
+    let set: KeySet = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let mut keys: Vec<Jwk> = set.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok()).collect();
+    keys.retain(|key| {
+        let symmetric = matches!(key.algorithm, AlgorithmParameters::OctetKey(_));
+        if symmetric {
+            tracing::warn!(kid = ?key.common.key_id, "an issuer publishes a symmetric key: whoever can read it can forge; it is not used");
+        }
+        !symmetric && is_for(key, purpose)
+    });
+    let twice = |key: &Jwk| keys.iter().filter(|other| other.common.key_id == key.common.key_id).count() > 1;
+    let ambiguous: Vec<bool> = keys.iter().map(|key| key.common.key_id.is_some() && twice(key)).collect();
+    let mut of_each = ambiguous.into_iter();
+    keys.retain(|key| {
+        let ambiguous = of_each.next().unwrap_or(true);
+        if ambiguous {
+            tracing::warn!(kid = ?key.common.key_id, "an issuer publishes several keys with one id; none of them is used");
+        }
+        !ambiguous
+    });
+    Ok(keys)
+}
+
+fn is_for(key: &Jwk, purpose: Purpose) -> bool {
+    match (&key.common.public_key_use, purpose) {
+        (Some(PublicKeyUse::Other(kind)), Purpose::Svid) => kind == "jwt-svid",
+        (Some(PublicKeyUse::Signature) | None, Purpose::Signature) => true,
+        _ => false,
+    }
+}
+
+fn pick(keys: &[Jwk], purpose: Purpose, key_id: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {
+    let mut fitting = keys.iter().filter(|key| is_for(key, purpose) && fits(key, algorithm));
     let key = match key_id {
         Some(id) => fitting.find(|key| key.common.key_id.as_deref() == Some(id))?,
         None => fitting.next().filter(|_| fitting.next().is_none())?,
@@ -138,9 +261,6 @@ fn pick(keys: &JwkSet, key_id: Option<&str>, algorithm: Algorithm) -> Option<Dec
 
 /// The algorithm belongs to the key, not to the token (RFC 8725 §3.1).
 fn fits(key: &Jwk, algorithm: Algorithm) -> bool {
-    if matches!(key.common.public_key_use, Some(PublicKeyUse::Encryption)) {
-        return false;
-    }
     if let Some(own) = key.common.key_algorithm
         && own.to_string() != format!("{algorithm:?}")
     {

@@ -10,21 +10,24 @@ use serde_json::{Map, Value};
 
 use super::IdentityError;
 use crate::clock::Instant;
-use crate::settings::IssuerSettings;
 
 /// Clock skew that is forgiven, in seconds.
 const LEEWAY_SECONDS: u64 = 5;
 
-/// `typ` of tokens that are no access tokens, whoever signed them.
-const FOREIGN_TYPES: &[&str] = &["oauth-id-jag+jwt", "secevent+jwt", "dpop+jwt", "logout+jwt"];
+/// Claims that only tokens have which tell a client who signed in (OpenID Connect Core §2, §3.1.3.6): those open nothing.
+const OF_ID_TOKENS: &[&str] = &["nonce", "at_hash", "c_hash"];
 
 /// What an unverified token says of itself: only good for choosing a key.
 #[derive(Debug)]
 pub struct Unverified {
     /// `iss`.
-    pub issuer: String,
+    pub issuer: Option<String>,
+    /// `sub`.
+    pub subject: Option<String>,
     /// `kid`.
     pub key_id: Option<String>,
+    /// `typ`, in lower case, without `application/`; empty if there is none.
+    pub kind: String,
     algorithm: String,
 }
 
@@ -40,13 +43,15 @@ pub fn unverified(token: &str) -> Result<Unverified, IdentityError> {
     if signature.is_empty() {
         return Err(IdentityError::Algorithm);
     }
-    if text(&header, "typ")
-        .is_some_and(|kind| FOREIGN_TYPES.contains(&kind.to_ascii_lowercase().trim_start_matches("application/")))
-    {
-        return Err(IdentityError::Claims("it is no access token"));
+    if header.contains_key("crit") {
+        // RFC 7515 §4.1.11: extensions that we do not know must be refused, and we know none.
+        return Err(IdentityError::Malformed);
     }
+    let kind = text(&header, "typ").unwrap_or_default().to_ascii_lowercase();
     Ok(Unverified {
-        issuer: text(&payload, "iss").ok_or(IdentityError::Issuer)?,
+        issuer: text(&payload, "iss"),
+        subject: text(&payload, "sub"),
+        kind: kind.trim_start_matches("application/").to_owned(),
         key_id: text(&header, "kid"),
         algorithm: text(&header, "alg").ok_or(IdentityError::Malformed)?,
     })
@@ -68,25 +73,31 @@ pub fn accepted(unverified: &Unverified, algorithms: &[String]) -> Result<Algori
     }
 }
 
-/// Verifies signature, issuer, audience and times.
+/// Verifies signature, audience and times, and the issuer if `issuer` names one: a JWT-SVID has none (SPIFFE JWT-SVID §3).
 pub fn verify(
     token: &str,
     key: &DecodingKey,
     algorithm: Algorithm,
-    issuer: &IssuerSettings,
+    (issuer, audiences): (Option<&str>, &[String]),
     now: Instant,
 ) -> Result<Map<String, Value>, IdentityError> {
     let mut validation = Validation::new(algorithm);
     validation.leeway = LEEWAY_SECONDS;
     validation.validate_nbf = true;
-    validation.set_audience(&issuer.audiences);
-    validation.set_issuer(&[&issuer.issuer]);
-    // Without this, `aud` and `iss` would be compared only if present (`reference/crates.md` §6).
-    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    validation.set_audience(audiences);
+    // Without being required, `aud` and `iss` would be compared only if present (`reference/crates.md` §6).
+    validation.set_required_spec_claims(&["exp", "aud", "sub"]);
+    if let Some(issuer) = issuer {
+        validation.set_issuer(&[issuer]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    }
     let claims = jsonwebtoken::decode::<Map<String, Value>>(token, key, &validation).map_err(|error| explain(error.kind()))?.claims;
     let expires = claims.get("exp").and_then(Value::as_i64).unwrap_or(0);
     if expires.saturating_add(i64::try_from(LEEWAY_SECONDS).unwrap_or(0)) < now.seconds() {
         return Err(IdentityError::Claims("it has expired"));
+    }
+    if OF_ID_TOKENS.iter().any(|name| claims.contains_key(*name)) {
+        return Err(IdentityError::Claims("it is an ID token, not an access token"));
     }
     Ok(claims)
 }

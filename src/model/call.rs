@@ -8,6 +8,9 @@ use crate::model::mask::Mask;
 use crate::model::names::{DatabaseName, ExportId, RequestId};
 use crate::model::refusal::Refusal;
 
+/// The tools by name, as configuration may speak of them.
+pub const TOOLS: &[&str] = &["query", "describe", "export", "explain", "open_task", "close_task"];
+
 /// One request of an agent, already parsed.
 #[derive(Debug, Clone)]
 pub enum Call {
@@ -32,6 +35,15 @@ impl Call {
             Self::Export(_) => "export",
             Self::Explain(ask) => ask.of.tool(),
             Self::ReadExport(_) => "read-export",
+        }
+    }
+
+    /// The tool whose scope it needs: a file belongs to the tool that made it, and a plan to `explain`.
+    pub fn scoped_as(&self) -> &'static str {
+        match self {
+            Self::Explain(_) => "explain",
+            Self::ReadExport(_) => "export",
+            Self::Query(_) | Self::Describe(_) | Self::Export(_) => self.tool(),
         }
     }
 

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use crate::clock::Instant;
 use crate::model::decision::Decision;
 use crate::model::names::{BundleDigest, DatabaseName, RequestId, RoleName};
+use crate::model::principal::Actor;
 use crate::model::refusal::Refusal;
 use crate::model::task::TaskFacts;
 
@@ -103,6 +104,9 @@ pub struct Who {
     pub subject: String,
     /// Agent.
     pub agent: String,
+    /// Who acts for whom, the current actor first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delegation: Vec<Actor>,
     /// Stamped when `[dev]` named the principal.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dev: bool,

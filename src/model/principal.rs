@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::model::task::Narrow;
+
 /// The authenticated caller.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Principal {
@@ -15,6 +17,9 @@ pub struct Principal {
     pub subject: String,
     /// The agent: outermost `act.sub` (RFC 8693 §4.1), else `client_id` (RFC 9068), else `azp`.
     pub agent: String,
+    /// Who acts for whom: `act` and what is nested in it, the current actor first (RFC 8693 §4.1). The others are told, and judge nothing.
+    #[serde(default)]
+    pub delegation: Vec<Actor>,
     /// `scope` or `scp`, split.
     pub scopes: Vec<String>,
     /// The configured groups claim.
@@ -23,6 +28,16 @@ pub struct Principal {
     pub claims: Map<String, Value>,
     /// Whether this principal comes from `[dev]` and nobody verified anything.
     pub dev: bool,
+}
+
+/// One party of a delegation chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Actor {
+    /// Its `sub`.
+    pub subject: String,
+    /// Its `iss`, if the token names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
 }
 
 impl Principal {
@@ -39,4 +54,6 @@ pub struct TaskClaim {
     pub external_id: String,
     /// What the task is for.
     pub purpose: String,
+    /// What it is narrowed to.
+    pub narrow: Narrow,
 }

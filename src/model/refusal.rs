@@ -37,6 +37,14 @@ codes! {
     TokenMissing = "token-missing",
     /// The token is malformed, forged, expired, or for somebody else.
     TokenInvalid = "token-invalid",
+    /// The token's issuer cannot be reached to check it.
+    IdentityUnavailable = "identity-unavailable",
+    /// The token lacks a scope that the tool needs.
+    ScopeInsufficient = "scope-insufficient",
+    /// Too many calls in a short time, or too many open tasks.
+    RateLimited = "rate-limited",
+    /// The task has used up what policy gave it.
+    BudgetSpent = "budget-spent",
     /// Policy wants a named task and the request names none.
     TaskRequired = "task-required",
     /// No such task, or it belongs to somebody else.
@@ -107,13 +115,16 @@ pub struct Refusal {
     /// Where in the agent's own text, in characters from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<u32>,
+    /// When it is worth trying again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
 }
 
 impl Refusal {
     /// A refusal with a sentence.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         // It quotes the caller's words, who may have copied them from somewhere.
-        Self { code, message: visible(&message.into()), hint: None, sqlstate: None, position: None }
+        Self { code, message: visible(&message.into()), hint: None, sqlstate: None, position: None, retry_after_ms: None }
     }
 
     /// The same with what to do next.
@@ -129,6 +140,11 @@ impl Refusal {
         self.position = position;
         self
     }
+}
+
+/// The refusal of a token without a scope that would open the tool.
+pub fn scope_insufficient(scope: &str) -> Refusal {
+    Refusal::new(Code::ScopeInsufficient, format!("the token lacks the scope `{scope}`")).hint("get a token with this scope")
 }
 
 impl fmt::Display for Refusal {

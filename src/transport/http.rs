@@ -1,7 +1,10 @@
 //! The HTTP window: streamable HTTP at `/mcp`, without MCP sessions; `/healthz` and `/readyz` beside it.
 //!
 //! Takes HTTP requests; each gets an entry, also those answered 401, 403, 405, 413 or 415. The token is checked before the message is read,
-//! and never travels further. Hosts and origins are checked against lists; there is no way to switch that off.
+//! and never travels further; the scope that a call needs is read from its body, never from a header. Hosts and origins are checked against
+//! lists; there is no way to switch that off.
+
+mod metadata;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,19 +17,22 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use rmcp::handler::server::ServerHandler;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::Ticket;
+use self::metadata::Resource;
 use super::mcp::{Mcp, VERSIONS};
-use crate::audit::Draft;
+use super::{Gate, Ticket};
+use crate::audit::{Audit, Draft};
 use crate::model::names::RequestId;
-use crate::model::refusal::{Code, Refusal};
+use crate::model::refusal::{Code, Refusal, scope_insufficient};
 use crate::secret::Secret;
-use crate::settings::ServerSettings;
+use crate::settings::{ServerSettings, Settings};
 
 /// JSON-RPC's code for a message that is no request.
 const INVALID_REQUEST: i32 = -32600;
@@ -41,39 +47,55 @@ const BODIES_AT_ONCE: usize = 64;
 /// Origins of pages served on this machine.
 const LOCAL_ORIGINS: &[&str] = &["http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"];
 
-#[derive(Clone)]
-struct Door {
-    mcp: Mcp,
-    max_request_bytes: usize,
-    challenge: HeaderValue,
+/// What stands before any MCP handler: entry, token, bounds, scope.
+#[derive(Debug, Clone)]
+pub struct Door {
+    audit: Audit,
+    gate: Arc<Gate>,
+    settings: ServerSettings,
+    resource: Resource,
     bodies: Arc<Semaphore>,
 }
 
+impl Door {
+    /// A door that opens entries in this log and asks this gate.
+    pub fn new(audit: Audit, gate: Arc<Gate>, settings: &Settings) -> Self {
+        Self {
+            audit,
+            gate,
+            settings: settings.server.clone(),
+            resource: Resource::new(settings),
+            bodies: Arc::new(Semaphore::new(BODIES_AT_ONCE)),
+        }
+    }
+
+    /// The routes of a handler behind this door.
+    pub fn router<H: ServerHandler + Clone>(self, handler: H, stop: CancellationToken) -> Router {
+        let settings = &self.settings;
+        let hosts = ["localhost", "127.0.0.1", "::1"].into_iter().map(str::to_owned).chain(settings.allowed_hosts.iter().cloned());
+        let origins = LOCAL_ORIGINS.iter().map(|&origin| origin.to_owned()).chain(settings.allowed_origins.iter().cloned());
+        let config = StreamableHttpServerConfig::default()
+            .with_legacy_session_mode(false)
+            .with_json_response(true)
+            .with_max_request_body_bytes(settings.max_request_bytes)
+            .with_allowed_hosts(hosts)
+            .with_allowed_origins(origins)
+            .enforce_origin_validation()
+            .with_cancellation_token(stop);
+        let service = StreamableHttpService::new(move || Ok(handler.clone()), Arc::new(NeverSessionManager::default()), config);
+        let metadata = self.resource.routes();
+        Router::new()
+            .nest_service("/mcp", service)
+            .layer(middleware::from_fn_with_state(self, knock))
+            .merge(metadata)
+            .route("/healthz", get(|| async { "ok\n" }))
+    }
+}
+
 /// The router of the HTTP door.
-pub fn router(mcp: Mcp, settings: &ServerSettings, stop: CancellationToken) -> Router {
-    let hosts = ["localhost", "127.0.0.1", "::1"].into_iter().map(str::to_owned).chain(settings.allowed_hosts.iter().cloned());
-    let origins = LOCAL_ORIGINS.iter().map(|&origin| origin.to_owned()).chain(settings.allowed_origins.iter().cloned());
-    let config = StreamableHttpServerConfig::default()
-        .with_legacy_session_mode(false)
-        .with_json_response(true)
-        .with_max_request_body_bytes(settings.max_request_bytes)
-        .with_allowed_hosts(hosts)
-        .with_allowed_origins(origins)
-        .enforce_origin_validation()
-        .with_cancellation_token(stop);
-    let handler = mcp.clone();
-    let service = StreamableHttpService::new(move || Ok(handler.clone()), Arc::new(NeverSessionManager::default()), config);
-    let door = Door {
-        mcp: mcp.clone(),
-        max_request_bytes: settings.max_request_bytes,
-        challenge: HeaderValue::from_static("Bearer realm=\"pgteller\""),
-        bodies: Arc::new(Semaphore::new(BODIES_AT_ONCE)),
-    };
-    Router::new()
-        .nest_service("/mcp", service)
-        .layer(middleware::from_fn_with_state(door, knock))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready).with_state(mcp))
+pub fn router(mcp: Mcp, settings: &Settings, stop: CancellationToken) -> Router {
+    let door = Door::new(mcp.enforcement().audit.clone(), mcp.gate(), settings);
+    door.router(mcp.clone(), stop).route("/readyz", get(ready).with_state(mcp))
 }
 
 /// Whether every configured database can be used.
@@ -91,42 +113,32 @@ async fn ready(State(mcp): State<Mcp>) -> (StatusCode, String) {
     }
 }
 
-/// Opens the entry, checks the token, bounds the body; closes the entry if no tool call did.
+/// Opens the entry, checks the token, bounds the body, asks for the scope; closes the entry if no tool call did.
 async fn knock(State(door): State<Door>, request: Request, next: Next) -> Response {
-    let audit = &door.mcp.enforcement().audit;
-    let mut draft = audit.draft("http");
+    let mut draft = door.audit.draft("http");
     let request_id = draft.request_id();
     let (mut parts, body) = request.into_parts();
     let who = match bearer(&mut parts.headers) {
-        Ok(token) => door.mcp.gate().http(token).await,
+        Ok(token) => door.gate.http(token).await,
         Err(refusal) => Err(refusal),
     };
     let who = match who {
         Ok(who) => who,
-        Err(refusal) => return door.refuse(draft, StatusCode::UNAUTHORIZED, refusal).await,
+        Err(refusal) => return door.refuse_token(draft, refusal).await,
     };
     draft.admitted(&who.principal);
-    let collected = {
-        let _reading = door.bodies.acquire().await;
-        tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, door.max_request_bytes).collect()).await
-    };
-    let bytes = match collected.unwrap_or_else(|_| Err("the body did not come in time".into())) {
-        Ok(collected) => collected.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let refusal =
-                Refusal::new(Code::ProtocolInvalid, format!("the request is larger than {} bytes", door.max_request_bytes));
-            return door.refuse(draft, StatusCode::PAYLOAD_TOO_LARGE, refusal).await;
-        }
-        Err(_) => {
-            return door
-                .refuse(draft, StatusCode::BAD_REQUEST, Refusal::new(Code::ProtocolInvalid, "the request's body broke off"))
-                .await;
-        }
+    let bytes = match door.body(body).await {
+        Ok(bytes) => bytes,
+        Err((status, refusal)) => return door.refuse(draft, status, refusal).await,
     };
     let message = Message::of(&bytes);
     draft.update(|entry| entry.method.clone_from(&message.method));
     if let Some(version) = foreign_version(&parts.headers) {
         return door.refuse_version(draft, &version, &message.id).await;
+    }
+    if let Some(scope) = message.tool().and_then(|tool| door.resource.scopes().missing(tool, &who.principal)) {
+        draft.update(|entry| entry.tool = message.tool().map(str::to_owned));
+        return door.refuse_scope(draft, scope).await;
     }
     let ticket = Ticket::new(draft, Some(who));
     parts.extensions.insert(ticket.clone());
@@ -134,7 +146,7 @@ async fn knock(State(door): State<Door>, request: Request, next: Next) -> Respon
     if let Some(draft) = ticket.take() {
         let status = response.status();
         let refusal = (status.is_client_error()).then(|| Refusal::new(Code::ProtocolInvalid, "the request is not of the protocol"));
-        if audit.close_protocol(draft, Some(status.as_u16()), refusal.as_ref()).await.is_err() {
+        if door.audit.close_protocol(draft, Some(status.as_u16()), refusal.as_ref()).await.is_err() {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         }
     }
@@ -152,29 +164,52 @@ impl Door {
         self.answer(draft, StatusCode::BAD_REQUEST, &refusal, body).await
     }
 
-    async fn refuse(&self, draft: Draft, status: StatusCode, refusal: Refusal) -> Response {
-        let request_id = draft.request_id();
-        if status != StatusCode::UNAUTHORIZED {
-            let data = serde_json::json!({"code": refusal.code, "request_id": request_id});
-            let body = json_rpc_error(INVALID_REQUEST, &refusal.message, &Value::Null, data);
-            return self.answer(draft, status, &refusal, body).await;
+    /// A request's body, if it comes in time and is not too large.
+    async fn body(&self, body: Body) -> Result<Bytes, (StatusCode, Refusal)> {
+        let _reading = self.bodies.acquire().await;
+        let most = self.settings.max_request_bytes;
+        let refused = |status, text: String| (status, Refusal::new(Code::ProtocolInvalid, text));
+        match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await {
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                Err(refused(StatusCode::PAYLOAD_TOO_LARGE, format!("the request is larger than {most} bytes")))
+            }
+            Ok(Err(_)) => Err(refused(StatusCode::BAD_REQUEST, "the request's body broke off".to_owned())),
+            Err(_) => Err(refused(StatusCode::BAD_REQUEST, "the request's body did not come in time".to_owned())),
         }
-        let body = serde_json::json!({"error": refusal, "request_id": request_id}).to_string();
-        let mut response = self.answer(draft, status, &refusal, body).await;
-        // RFC 6750 §3.1: no error code when no token came at all.
-        let challenge = if refusal.code == Code::TokenMissing {
-            self.challenge.clone()
-        } else {
-            HeaderValue::from_static("Bearer realm=\"pgteller\", error=\"invalid_token\"")
-        };
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+
+    /// 401 with a challenge; 503 if it is not the token's fault.
+    async fn refuse_token(&self, draft: Draft, refusal: Refusal) -> Response {
+        let body = serde_json::json!({"error": refusal, "request_id": draft.request_id()}).to_string();
+        if refusal.code == Code::IdentityUnavailable {
+            let mut response = self.answer(draft, StatusCode::SERVICE_UNAVAILABLE, &refusal, body).await;
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            return response;
+        }
+        let mut response = self.answer(draft, StatusCode::UNAUTHORIZED, &refusal, body).await;
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, self.resource.unauthenticated(refusal.code));
         response
+    }
+
+    async fn refuse_scope(&self, draft: Draft, scope: &str) -> Response {
+        let refusal = scope_insufficient(scope);
+        let body = serde_json::json!({"error": refusal, "request_id": draft.request_id()}).to_string();
+        let mut response = self.answer(draft, StatusCode::FORBIDDEN, &refusal, body).await;
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, self.resource.insufficient(scope));
+        response
+    }
+
+    async fn refuse(&self, draft: Draft, status: StatusCode, refusal: Refusal) -> Response {
+        let data = serde_json::json!({"code": refusal.code, "request_id": draft.request_id()});
+        let body = json_rpc_error(INVALID_REQUEST, &refusal.message, &Value::Null, data);
+        self.answer(draft, status, &refusal, body).await
     }
 
     /// The entry first, then the answer.
     async fn answer(&self, draft: Draft, status: StatusCode, refusal: &Refusal, body: String) -> Response {
         let request_id = draft.request_id();
-        if self.mcp.enforcement().audit.close_protocol(draft, Some(status.as_u16()), Some(refusal)).await.is_err() {
+        if self.audit.close_protocol(draft, Some(status.as_u16()), Some(refusal)).await.is_err() {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         }
         let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
@@ -219,12 +254,34 @@ struct Message {
     method: Option<String>,
     #[serde(default)]
     id: Value,
+    /// Read only for the tool's name: whatever else is in it is rmcp's to judge.
+    #[serde(default)]
+    params: Option<Box<RawValue>>,
+    #[serde(skip)]
+    name: Option<String>,
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+struct Params {
+    #[serde(default)]
+    name: Option<String>,
 }
 
 impl Message {
     fn of(body: &Bytes) -> Self {
         let mut message: Self = serde_json::from_slice(body).unwrap_or_default();
         message.method = message.method.filter(|method| method.len() <= 64);
+        let params = message.params.as_ref().and_then(|params| serde_json::from_str::<Params>(params.get()).ok());
+        message.name = params.and_then(|params| params.name);
         message
+    }
+
+    /// The tool whose scope the message needs; a file belongs to the tool that made it.
+    fn tool(&self) -> Option<&str> {
+        match self.method.as_deref()? {
+            "tools/call" => self.name.as_deref(),
+            "resources/read" => Some("export"),
+            _ => None,
+        }
     }
 }

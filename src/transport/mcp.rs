@@ -53,8 +53,8 @@ impl Mcp {
     }
 
     /// The gate.
-    pub fn gate(&self) -> &Gate {
-        &self.gate
+    pub fn gate(&self) -> Arc<Gate> {
+        Arc::clone(&self.gate)
     }
 
     /// The spine.

@@ -45,6 +45,18 @@ async fn served(issuer: &Issuer, more: &str) -> (TestDatabase, Served) {
     (database, served)
 }
 
+/// A delegation chain of this many actors.
+fn chain(actors: usize) -> Value {
+    (0..actors).fold(json!({"sub": "first"}), |before, _| json!({"sub": "bot", "act": before}))
+}
+
+/// Authorization details that name a task.
+fn details(change: Value) -> Value {
+    let mut details = json!({"type": "pgteller_task", "identifier": "d-1", "purpose": "read", "locations": [AUDIENCE]});
+    details.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+    details
+}
+
 const COUNT: &str = "select count(*) from note";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,6 +100,24 @@ async fn only_tokens_that_verify_come_in_and_each_refusal_has_an_entry() {
         ("by a shared secret", by_secret),
         ("cut short", cut),
         ("an odd task", issuer.sign(&claims(json!({"pgteller_task": "t-1"})))),
+        ("a DPoP proof", issuer.sign_with(&claims(json!({})), |header| header.typ = Some("dpop+jwt".to_owned()))),
+        ("an ID token", issuer.sign(&claims(json!({"nonce": "n"})))),
+        ("another ID token", issuer.sign(&claims(json!({"at_hash": "h"})))),
+        ("an agent that is no text", issuer.sign(&claims(json!({"client_id": 7})))),
+        ("a subject that is no text", issuer.sign(&claims(json!({"sub": ["ada"]})))),
+        ("a subject with control characters", issuer.sign(&claims(json!({"sub": "ada\u{1b}[2J"})))),
+        ("a chain that is none", issuer.sign(&claims(json!({"act": "bot"})))),
+        ("a chain without a subject", issuer.sign(&claims(json!({"act": {"sub": "bot", "act": {}}})))),
+        ("an endless chain", issuer.sign(&claims(json!({"act": chain(40)})))),
+        ("details that are no list", issuer.sign(&claims(json!({"authorization_details": "all"})))),
+        ("details without a type", issuer.sign(&claims(json!({"authorization_details": [{"identifier": "t"}]})))),
+        ("details of a strange type", issuer.sign(&claims(json!({"authorization_details": [{"type": 7}]})))),
+        ("two tasks", issuer.sign(&claims(json!({"authorization_details": [details(json!({}))]})))),
+        ("a task without purpose", issuer.sign(&claims(json!({"pgteller_task": {"id": "t", "purpose": " "}})))),
+        ("a huge purpose", issuer.sign(&claims(json!({"pgteller_task": {"id": "t", "purpose": "p".repeat(5000)}})))),
+        ("a hidden character in a purpose", issuer.sign(&claims(json!({"pgteller_task": {"id": "t", "purpose": "re\u{200b}ad"}})))),
+        ("a quarter of a megabyte", format!("{}.{}.x", "e".repeat(1 << 17), "f".repeat(1 << 17))),
+        ("clocks ten minutes apart", issuer.sign(&claims(json!({"nbf": now + 600, "iat": now + 600, "exp": now + 900})))),
     ];
     for (name, token) in refused {
         let response = served.post(Some(&token), &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})).await;
@@ -102,10 +132,13 @@ async fn only_tokens_that_verify_come_in_and_each_refusal_has_an_entry() {
         assert_eq!(entry.refusal.unwrap().code, "token-invalid", "{name}");
         assert!(entry.principal.is_none(), "{name}");
     }
+    // A megabyte is no header: it ends before it is a request.
+    let huge = served.post(Some(&"e".repeat(1 << 20)), &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})).await;
+    assert_eq!(huge.status(), 431);
     let missing = served.post(None, &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})).await;
     assert_eq!(
         (missing.status().as_u16(), missing.headers()["www-authenticate"].to_str().unwrap()),
-        (401, "Bearer realm=\"pgteller\"")
+        (401, "Bearer realm=\"pgteller\", resource_metadata=\"https://db.test/.well-known/oauth-protected-resource/mcp\"")
     );
     assert_eq!(served.last_entry().refusal.unwrap().code, "token-missing");
     served.stop().await;

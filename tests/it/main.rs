@@ -26,6 +26,7 @@ mod policies;
 mod preflight;
 mod redteam;
 mod refusals;
+mod resource;
 mod snapshots;
 mod support;
 mod tidy;
