@@ -18,6 +18,7 @@ use pgteller::database::role::scram_verifier;
 use pgteller::database::target::{Host, Target};
 use pgteller::database::{Database, Governed};
 use pgteller::model::grants::{AccessAnswer, GrantSet};
+use pgteller::model::names::TaskId;
 use pgteller::model::names::{DatabaseName, InstallationId, RelationName};
 use pgteller::profile::setup::{InstallationRoles, script_with_policies};
 use pgteller::profile::{Compiled, compile, open_role};
@@ -124,7 +125,7 @@ async fn compiled(governed: &Governed, table: &str, rows: Option<&Value>) -> Com
 async fn task(cluster: &Cluster, governed: &Governed, table: &str, rows: Option<&Value>) -> Asked {
     let compiled = compiled(governed, table, rows).await;
     let clock = Clock::system();
-    let role = open_role(governed, &compiled, clock.now().plus_seconds(3600), &clock).await.unwrap();
+    let role = open_role(governed, &compiled, (new_task(&clock), clock.now().plus_seconds(3600)), &clock).await.unwrap();
     let dsn = format!("postgres://{}:{}@127.0.0.1:{}/million", role.name.as_str(), role.password.expose_secret(), cluster.port());
     let client = connect(&dsn).await;
     client.batch_execute(SESSION).await.unwrap();
@@ -223,7 +224,7 @@ async fn building(governed: &Governed) {
             let all = vec![json!({"column": "tenant", "op": "=", "value": 3}); round + 2];
             let compiled = compiled(governed, table, Some(&json!({"all": all}))).await;
             let start = Instant::now();
-            open_role(governed, &compiled, clock.now().plus_seconds(3600), &clock).await.unwrap();
+            open_role(governed, &compiled, (new_task(&clock), clock.now().plus_seconds(3600)), &clock).await.unwrap();
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
         medians.push(median(times));
@@ -256,4 +257,8 @@ fn main() {
         others(&cluster).await;
         building(&governed).await;
     });
+}
+
+fn new_task(clock: &Clock) -> TaskId {
+    TaskId(clock.uuid7())
 }

@@ -15,11 +15,13 @@ use crate::clock::Clock;
 use crate::config::Durability;
 use crate::model::call::{Answer, Outcome, Reply};
 use crate::model::decision::Decision;
+use crate::model::ending::{Life, Owner};
 use crate::model::entry::{Entry, EntryOutcome, ExportRecord, MAX_SQL_BYTES, RefusalRecord, Who};
-use crate::model::names::{BundleDigest, RequestId, RoleName};
+use crate::model::names::{BundleDigest, DatabaseName, RequestId, RoleName};
 use crate::model::principal::Principal;
 use crate::model::refusal::{Code, Failure, Refusal};
 use crate::model::statement::Statement;
+use crate::model::task::TaskFacts;
 
 pub use log::AuditError;
 
@@ -90,6 +92,30 @@ impl Audit {
     }
 }
 
+impl Audit {
+    /// Notes that a task ended without a request: by the clock, by an operator, by policy. `lives` is where it was, and where it is.
+    pub async fn transition(&self, task: &TaskFacts, owner: &Owner, database: &DatabaseName, lives: (Life, Life)) {
+        let mut draft = self.draft("house");
+        draft.update(|entry| {
+            entry.method = Some(format!("task/{}", lives.1.as_str()));
+            entry.task = Some(task.clone());
+            entry.task_life = vec![lives.0, lives.1];
+            entry.database = Some(database.clone());
+            entry.outcome = EntryOutcome::Transition;
+            entry.principal = Some(Who {
+                issuer: owner.issuer.clone(),
+                subject: owner.subject.clone(),
+                agent: owner.agent.clone(),
+                delegation: Vec::new(),
+                dev: false,
+            });
+        });
+        if let Err(error) = draft.write().await {
+            tracing::error!(task = %task.id, %error, "the end of a task could not be noted in the log");
+        }
+    }
+}
+
 impl Draft {
     /// The request's id.
     pub fn request_id(&self) -> RequestId {
@@ -114,6 +140,17 @@ impl Draft {
                 dev: principal.dev,
             });
         });
+    }
+
+    /// Notes its task, and if it went into another state with this request.
+    pub fn entered(&mut self, task: &TaskFacts, life: Option<Life>) {
+        self.update(|entry| entry.task = Some(task.clone()));
+        life.into_iter().for_each(|life| self.moved(life));
+    }
+
+    /// Notes a state that its task went into.
+    pub fn moved(&mut self, life: Life) {
+        self.update(|entry| entry.task_life.push(life));
     }
 
     /// Notes the agent's text.

@@ -31,6 +31,9 @@ pub struct Config {
     /// How tasks come to be.
     #[serde(default)]
     pub task: Task,
+    /// How much anybody may ask for.
+    #[serde(default)]
+    pub limits: Limits,
     /// Governed databases, by a name of your choice; agents see the name.
     #[serde(default)]
     pub database: BTreeMap<String, Database>,
@@ -66,6 +69,13 @@ pub struct Storage {
     pub durability: Durability,
     /// Hours for which an exported file is kept. Default: 24.
     pub export_hours: Option<u32>,
+    /// Where tasks, revocations and signing keys are remembered, if several replicas share them: `postgres://LOGIN@HOST:PORT/DATABASE`, without
+    /// a password, a database of its own. Default: `state.sqlite` in `storage.dir`.
+    pub state_url: Option<String>,
+    /// The file that holds the password of `state_url`.
+    pub state_password_file: Option<PathBuf>,
+    /// The environment variable that holds the password of `state_url`.
+    pub state_password_env: Option<String>,
 }
 
 /// `storage.durability`
@@ -192,8 +202,30 @@ pub struct Dev {
 pub struct Task {
     /// The purpose that a task gets when nobody named one. Default: `ambient`.
     pub ambient_purpose: Option<String>,
-    /// Statements that one principal (issuer, subject, agent) may run at once, over all its tasks. Default: 8.
-    pub statements_per_principal: Option<usize>,
+}
+
+/// `[limits]`: how much anybody may ask for, whatever policy says of single calls.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Of one principal: issuer, subject and agent. Default: 20 requests per second, 8 statements at once, 32 open tasks.
+    #[serde(default)]
+    pub principal: Limit,
+    /// Of one agent of an issuer, over all subjects. Default: 100 requests per second, 32 statements at once, 512 open tasks.
+    #[serde(default)]
+    pub agent: Limit,
+}
+
+/// `[limits.principal]` and `[limits.agent]`
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// Tool calls per second, on the long run; ten seconds' worth may come at once.
+    pub requests_per_second: Option<u32>,
+    /// Statements that run at once; more wait for their turn.
+    pub statements: Option<usize>,
+    /// Tasks that are open at once.
+    pub open_tasks: Option<usize>,
 }
 
 /// `[database.NAME]`

@@ -4,8 +4,10 @@
 //! word what matches. Never names a relation, column or key that is not granted, and never asks the database.
 
 mod statement;
+mod task;
 
 pub use statement::{explain, with_plan};
+pub use task::{ended, opened};
 
 use std::collections::BTreeMap;
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! knock -> admit   (the window opened an entry and knows the principal)
+//!       -> count   (scope, and how much this caller may ask for)
 //!       -> enter   (task: what may it ever see? creates nothing in PostgreSQL)
 //!       -> read    (text -> statement, pure)  -> prepare (plan mode only: parse under the task role)
 //!       -> decide  (may this statement run now?)  -> permit
@@ -21,20 +22,22 @@ use crate::audit::{Audit, Draft};
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::database::rows::JsonRows;
-use crate::describe::{describe, explain, with_plan};
+use crate::describe::{describe, ended, explain, opened, with_plan};
 use crate::export::{Exports, FinishedExport};
 use crate::identity::Authenticated;
 use crate::model::call::{Answer, Call, DescribeAsk, ExplainAsk, ExplainOf, ExportAsk, Outcome, Reply, Rows, StatementAsk};
 use crate::model::decision::Limits;
-use crate::model::names::DatabaseName;
+use crate::model::ending::Life;
+use crate::model::names::{DatabaseName, ExportId, TaskId};
 use crate::model::refusal::{Code, Failure, Fault, Refusal, scope_insufficient};
-use crate::model::statement::Statement;
+use crate::model::statement::{RelationUse, Statement};
+use crate::model::task::{Narrow, TaskState};
 use crate::policy::input::DatabaseInput;
 use crate::policy::{CallInput, ExportInput, Permitted, Policy, Verdict};
-use crate::sessions::{Ready, Rights, Running};
+use crate::sessions::{Executed, Ready, Running};
 use crate::settings::Scopes;
 use crate::sql;
-use crate::task::{Task, Tasks};
+use crate::task::{Reservation, Task, Tasks};
 
 /// Rows of an answer when the agent names no number.
 pub const DEFAULT_ROWS: u64 = 100;
@@ -67,6 +70,8 @@ pub struct Admitted {
     pub who: Authenticated,
     /// The open entry.
     pub draft: Draft,
+    /// What the client narrows this call to.
+    pub narrow: Narrow,
     /// Set when the caller goes away.
     pub cancelled: CancellationToken,
 }
@@ -74,11 +79,11 @@ pub struct Admitted {
 impl Enforcement {
     /// Serves one request. The reply exists only once its entry is written; a file is published only after that.
     pub async fn handle(&self, admitted: Admitted, call: Call) -> Reply {
-        let Admitted { who, mut draft, cancelled } = admitted;
+        let Admitted { who, mut draft, narrow, cancelled } = admitted;
         let mut finished = None;
-        let mut result = self.serve(&who, call.clone(), &mut draft, &cancelled, &mut finished).await; // every `?` ends here
+        let mut result = self.serve(&who, call.clone(), &mut draft, (&narrow, &cancelled), &mut finished).await; // every `?` ends here
         if let Err(Failure::Stale(_)) = result {
-            result = self.serve(&who, call, &mut draft, &cancelled, &mut finished).await;
+            result = self.serve(&who, call, &mut draft, (&narrow, &cancelled), &mut finished).await;
         }
         let reply = self.audit.close(draft, result).await;
         self.publish(reply, finished, &who)
@@ -89,31 +94,59 @@ impl Enforcement {
         who: &Authenticated,
         call: Call,
         draft: &mut Draft,
-        cancelled: &CancellationToken,
+        (narrow, cancelled): (&Narrow, &CancellationToken),
         finished: &mut Option<FinishedExport>,
     ) -> Result<Answer, Failure> {
         draft.update(|entry| entry.tool = Some(call.tool().to_owned()));
         if let Some(scope) = self.scopes.missing(call.scoped_as(), &who.principal) {
             return Err(scope_insufficient(scope).into());
         }
+        self.tasks.caller(&who.principal).call()?;
         let call = match call {
-            Call::ReadExport(id) => return self.exports.read(id, &who.principal).map(Answer::Content),
+            Call::ReadExport(id) => return self.read_export(id, who),
+            Call::CloseTask(named) => return self.close_task(who, named, draft).await,
             other => other,
         };
         let database = self.database(call.database())?;
         draft.update(|entry| entry.database = Some(database.name().clone()));
         draft.update(|entry| entry.bundle = Some(self.policy.digest().clone()));
-        let task = self.tasks.enter(who, database).await?;
-        draft.update(|entry| entry.task = Some(task.facts.clone()));
+        let entered = if let Call::OpenTask(ask) = &call {
+            self.tasks.open(who, database, ask).await?
+        } else {
+            self.tasks.enter(who, database, call.task()).await?
+        };
+        draft.entered(&entered.task.facts, entered.opened.then_some(Life::Opened));
         draft.stage("enter");
-        let step = Step { enforcement: self, who, task: &task, database, cancelled };
-        match call {
+        let task = &entered.task;
+        let narrow = task.narrow.and(narrow);
+        if !narrow.allows(call.scoped_as()) {
+            return Err(
+                Refusal::new(Code::PolicyDenied, format!("this task was narrowed, and `{}` is left out", call.tool())).into()
+            );
+        }
+        let step = Step { enforcement: self, who, task, database, narrow, cancelled };
+        let answer = match call {
             Call::Query(ask) => step.query(ask, draft).await,
             Call::Export(ask) => step.export(ask, draft, finished).await,
             Call::Describe(ask) => step.describe(&ask, draft).await,
             Call::Explain(ask) => step.explain(ask, draft).await,
-            Call::ReadExport(_) => Err(Fault::new("serving a call", "an export is read without a task").into()),
-        }
+            Call::OpenTask(_) => Ok(step.opened().await),
+            Call::ReadExport(_) | Call::CloseTask(_) => Err(Fault::new("serving a call", "it needs no task").into()),
+        }?;
+        // What ended meanwhile gives nothing any more.
+        task.sessions.still_open()?;
+        Ok(answer)
+    }
+
+    fn read_export(&self, id: ExportId, who: &Authenticated) -> Result<Answer, Failure> {
+        self.tasks.refuse_stopped(&who.principal)?;
+        self.exports.read(id, &who.principal).map(Answer::Content)
+    }
+
+    async fn close_task(&self, who: &Authenticated, named: Option<TaskId>, draft: &mut Draft) -> Result<Answer, Failure> {
+        let task = self.tasks.close(who, named).await?;
+        draft.entered(&task.facts, Some(Life::Closed));
+        Ok(Answer::description(ended(&task.facts, task.used())))
     }
 
     fn publish(&self, reply: Reply, finished: Option<FinishedExport>, who: &Authenticated) -> Reply {
@@ -146,6 +179,7 @@ struct Step<'a> {
     who: &'a Authenticated,
     task: &'a Task,
     database: &'a Database,
+    narrow: Narrow,
     cancelled: &'a CancellationToken,
 }
 
@@ -158,12 +192,12 @@ impl Step<'_> {
             max_bytes: if explicit { limits.max_bytes } else { limits.max_bytes.min(DEFAULT_BYTES) },
             ..limits
         });
+        let (permitted, reservation) = self.reserve(permitted)?;
         let mut sink = JsonRows::new(*permitted.limits());
         let executed = self.task.sessions.execute(permitted, &mut sink, &self.running(draft)).await?;
-        draft.stage("execute");
-        draft.executed(&executed.role, executed.backend_pid);
+        self.executed(&executed, draft);
         let (fields, json, count, truncated, hidden) = sink.finish(executed.more);
-        self.task.used(count);
+        reservation.settle(count, u64::try_from(json.len()).unwrap_or(u64::MAX));
         let notices = notices(hidden);
         Ok(Answer::Rows(Rows { columns: executed.columns(&fields), json, count, truncated, notices }))
     }
@@ -176,15 +210,20 @@ impl Step<'_> {
             .decide("export", wanted, Some(ExportInput { format }), ready, draft)
             .await?
             .within(|limits| Limits { max_rows: wanted.map_or(limits.max_rows, |wanted| limits.max_rows.min(wanted)), ..limits });
+        let (permitted, reservation) = self.reserve(permitted)?;
         let mut sink = self.enforcement.exports.begin(format, *permitted.limits())?;
         let executed = self.task.sessions.execute(permitted, &mut sink, &self.running(draft)).await?;
-        draft.stage("execute");
-        draft.executed(&executed.role, executed.backend_pid);
+        self.executed(&executed, draft);
         let columns = executed.columns(sink.fields());
         let (exported, file) = sink.finish(columns, executed.more, executed.full)?;
-        self.task.used(exported.rows);
+        reservation.settle(exported.rows, exported.bytes);
         *finished = Some(file);
         Ok(Answer::Export(exported))
+    }
+
+    async fn opened(&self) -> Answer {
+        let (rights, now) = (self.task.rights().await, self.enforcement.clock.now());
+        Answer::description(opened(&self.task.facts, self.database.name(), &rights.grants, (now, self.task.expires_at)))
     }
 
     async fn describe(&self, ask: &DescribeAsk, draft: &mut Draft) -> Result<Answer, Failure> {
@@ -200,13 +239,13 @@ impl Step<'_> {
         let ready = self.read(statement, draft).await?;
         let permitted = self.decide(of.tool(), wanted, None, ready, draft).await?;
         let (subject, rights) = (permitted.subject(), permitted.subject().rights());
-        let verdict = self.ask("query", wanted, None, Some(subject.statement()), rights).await?;
+        let state = self.task.state(rights);
+        let verdict = self.ask("query", wanted, None, Some(subject.statement()), &state).await?;
         let mut explained = explain(subject.statement(), &rights.grants, verdict.decision());
         if of == ExplainOf::Plan {
             let mut sink = JsonRows::new(*permitted.limits());
             let executed = self.task.sessions.execute_plan(permitted, &mut sink, &self.running(draft)).await?;
-            draft.stage("execute");
-            draft.executed(&executed.role, executed.backend_pid);
+            self.executed(&executed, draft);
             explained = with_plan(explained, &sink.finish(executed.more).1);
         }
         Ok(Answer::description(explained))
@@ -222,7 +261,12 @@ impl Step<'_> {
         let ready = self.task.sessions.prepare(ask.sql, reading, ask.params, rights, &self.running(draft)).await?;
         draft.read(ready.statement(), ready.masked_columns());
         draft.stage("prepare");
-        Ok(ready)
+        match ready.statement().relations.iter().map(RelationUse::relation).find(|relation| !self.narrow.keeps(relation)) {
+            Some(relation) => {
+                Err(Refusal::new(Code::RelationNotGranted, format!("this call was narrowed, and `{relation}` is left out")).into())
+            }
+            None => Ok(ready),
+        }
     }
 
     /// May it run now? What was decided is what runs: the subject goes in and comes out inside its permit.
@@ -235,7 +279,8 @@ impl Step<'_> {
         draft: &mut Draft,
     ) -> Result<Permitted<T>, Failure> {
         let rights = self.task.rights().await;
-        let verdict = self.ask(tool, max_rows, export, subject.statement(), &rights).await?;
+        let state = if subject.statement().is_some() { self.task.counted(&rights)? } else { self.task.state(&rights) };
+        let verdict = self.ask(tool, max_rows, export, subject.statement(), &state).await?;
         draft.decided(verdict.input(), verdict.decision(), verdict.bundle());
         draft.stage("decide");
         let format = export.map(|export| export.format.extension());
@@ -248,12 +293,11 @@ impl Step<'_> {
         max_rows: Option<u64>,
         export: Option<ExportInput>,
         statement: Option<&Statement>,
-        rights: &Rights,
+        task: &TaskState,
     ) -> Result<Verdict, Refusal> {
-        let task = self.task.state(rights);
         let input = CallInput {
             principal: &self.who.principal,
-            task: &task,
+            task,
             tool,
             max_rows,
             database: DatabaseInput { name: self.database.name(), environment: self.database.environment() },
@@ -266,6 +310,22 @@ impl Step<'_> {
             tracing::error!("{}", Fault::new("asking whether a call may run", error).chain());
             Refusal::new(Code::PolicyDenied, "policy does not allow this call")
         })
+    }
+
+    /// Sets aside what it may use of the task's budget, within what the client narrowed the call to.
+    fn reserve(&self, permitted: Permitted<Ready>) -> Result<(Permitted<Ready>, Reservation), Refusal> {
+        let most = self.narrow.max_rows.unwrap_or(u64::MAX);
+        let permitted = permitted.within(|limits| Limits { max_rows: limits.max_rows.min(most), ..limits });
+        let (reservation, left) = self.task.reserve(permitted.subject().rights(), *permitted.limits())?;
+        Ok((permitted.within(|_| left), reservation))
+    }
+
+    fn executed(&self, executed: &Executed, draft: &mut Draft) {
+        draft.stage("execute");
+        draft.executed(&executed.role, executed.backend_pid);
+        if self.task.ran() {
+            draft.moved(Life::Active);
+        }
     }
 
     fn running(&self, draft: &Draft) -> Running<'_> {

@@ -37,7 +37,7 @@
 //! | 4 work | [`task`] [`sessions`] [`export`] | what lives longer than one call |
 //! | 3 act | [`database`] [`profile`] | the only modules that reach a governed database |
 //! | 2 judge | [`identity`] [`sql`] [`policy`] [`describe`] [`audit`] | reach no governed database; pure where they can be |
-//! | 1 ground | [`model`] [`config`] [`settings`] [`clock`] [`secret`] [`telemetry`] | the words as types |
+//! | 1 ground | [`model`] [`store`] [`config`] [`settings`] [`clock`] [`secret`] [`telemetry`] | the words as types |
 //!
 //! ## Invariants, as absences
 //!
@@ -74,6 +74,7 @@ pub mod server;
 pub mod sessions;
 pub mod settings;
 pub mod sql;
+pub mod store;
 pub mod task;
 pub mod telemetry;
 pub mod transport;

@@ -4,6 +4,7 @@
 
 pub mod call;
 pub mod decision;
+pub mod ending;
 pub mod entry;
 pub mod grants;
 pub mod mask;

@@ -20,6 +20,7 @@ use crate::clock::{Clock, Instant};
 use crate::database::preflight::{self, Depth};
 use crate::database::role::{self, TaskRole, TaskRoleAsk};
 use crate::database::{DatabaseError, Governed, quote};
+use crate::model::names::TaskId;
 
 const FILL_CATALOG: &str = include_str!("profile/catalog/fill.sql");
 const FORGET_CATALOG: &str = include_str!("profile/catalog/forget.sql");
@@ -34,19 +35,24 @@ const WAIT_FOR_BUILDERS: &str = "SET LOCAL lock_timeout = '14s'";
 const WAIT_FOR_TABLES: &str = "SET LOCAL lock_timeout = '2s'";
 
 /// Makes a role for one task, and its profile if nobody has built it yet.
-pub async fn open_role(governed: &Governed, compiled: &Compiled, until: Instant, clock: &Clock) -> Result<TaskRole, DatabaseError> {
-    governed.bounded(open_role_unbounded(governed, compiled, until, clock)).await
+pub async fn open_role(
+    governed: &Governed,
+    compiled: &Compiled,
+    (task, until): (TaskId, Instant),
+    clock: &Clock,
+) -> Result<TaskRole, DatabaseError> {
+    governed.bounded(open_role_unbounded(governed, compiled, (task, until), clock)).await
 }
 
 async fn open_role_unbounded(
     governed: &Governed,
     compiled: &Compiled,
-    until: Instant,
+    task: (TaskId, Instant),
     clock: &Clock,
 ) -> Result<TaskRole, DatabaseError> {
     let mut guard = governed.announced().await?;
     for _ in 0..MAX_BUILDS {
-        if let Some(role) = try_open_role(guard.client()?, governed, compiled, until, clock).await? {
+        if let Some(role) = try_open_role(guard.client()?, governed, compiled, task, clock).await? {
             return Ok(role);
         }
     }
@@ -57,7 +63,7 @@ async fn try_open_role(
     client: &mut Client,
     governed: &Governed,
     compiled: &Compiled,
-    until: Instant,
+    (task, until): (TaskId, Instant),
     clock: &Clock,
 ) -> Result<Option<TaskRole>, DatabaseError> {
     let Some(transaction) = with_profile(client, governed, compiled, clock).await? else { return Ok(None) };
@@ -65,6 +71,7 @@ async fn try_open_role(
         installation: &governed.installation,
         instance: &governed.instance,
         kept: &governed.kept,
+        task,
         profile: &compiled.role,
         params: &compiled.params,
         until,

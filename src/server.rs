@@ -20,9 +20,9 @@ use crate::model::names::DatabaseName;
 use crate::policy::{Policy, PolicyError};
 use crate::profile;
 use crate::secret::Secret;
-use crate::sessions::Callers;
 use crate::settings::Settings;
-use crate::task::Tasks;
+use crate::store::{Store, StoreError};
+use crate::task::{Callers, Parts, Tasks};
 use crate::transport::mcp::Mcp;
 use crate::transport::tools::{self, ToolsError};
 use crate::transport::{Gate, http, stdio};
@@ -48,6 +48,9 @@ pub enum ServerError {
         #[source]
         source: std::io::Error,
     },
+    /// No state store.
+    #[error("opening the state store")]
+    Store(#[source] StoreError),
     /// Our own declarations.
     #[error("reading the tool declarations")]
     Tools(#[source] ToolsError),
@@ -64,6 +67,7 @@ pub enum ServerError {
 pub struct Server {
     settings: Settings,
     enforcement: Arc<Enforcement>,
+    store: Store,
     clock: Clock,
     house: House,
 }
@@ -73,6 +77,8 @@ pub struct Server {
 pub struct House {
     /// How often expired tasks are closed.
     pub every: Duration,
+    /// How often the state store is asked what was ended elsewhere.
+    pub watch: Duration,
     /// Such rounds between sweeps of what dead processes left.
     pub rounds_per_sweep: u64,
     /// How long a profile that no task uses is kept for the next one: building it costs more than keeping it.
@@ -81,7 +87,12 @@ pub struct House {
 
 impl Default for House {
     fn default() -> Self {
-        Self { every: Duration::from_secs(5), rounds_per_sweep: 6, profile_idle: Duration::from_secs(60 * 60) }
+        Self {
+            every: Duration::from_secs(5),
+            watch: Duration::from_millis(500),
+            rounds_per_sweep: 6,
+            profile_idle: Duration::from_secs(60 * 60),
+        }
     }
 }
 
@@ -107,12 +118,16 @@ impl Server {
                 (one.name.clone(), Database::new(one.clone(), policy.document().labels().clone(), expected.clone(), clock.clone()))
             })
             .collect();
-        let tasks = Tasks::new(
-            Arc::clone(&policy),
-            clock.clone(),
-            settings.ambient_purpose.clone(),
-            Callers::new(settings.statements_per_principal),
-        );
+        let store = Store::open(&storage.state).await.map_err(ServerError::Store)?;
+        let tasks = Tasks::new(Parts {
+            policy: Arc::clone(&policy),
+            clock: clock.clone(),
+            ambient_purpose: settings.ambient_purpose.clone(),
+            store: store.clone(),
+            audit: audit.clone(),
+            callers: Callers::new(settings.per_principal, settings.per_agent),
+        });
+        tasks.watch().await;
         let enforcement = Arc::new(Enforcement {
             audit,
             policy,
@@ -122,7 +137,7 @@ impl Server {
             scopes: settings.server.scopes.clone(),
             clock: clock.clone(),
         });
-        Ok(Self { settings, enforcement, clock, house: House::default() })
+        Ok(Self { settings, enforcement, store, clock, house: House::default() })
     }
 
     /// The same, keeping house at another pace; for tests that wait for it.
@@ -195,21 +210,35 @@ impl Server {
     /// Closes expired tasks, and sweeps what dead processes left.
     fn keep_house(&self, stop: CancellationToken) -> tokio::task::JoinHandle<()> {
         let (enforcement, house) = (Arc::clone(&self.enforcement), self.house);
-        tokio::spawn(async move {
-            let mut round = 0_u64;
+        let watched = Arc::clone(&self.enforcement);
+        let watching = async move {
             loop {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(house.every) => {}
-                }
-                enforcement.tasks.close_expired().await;
-                stay(&enforcement).await;
-                round = round.wrapping_add(1);
-                if round.is_multiple_of(house.rounds_per_sweep) {
-                    sweep(&enforcement, house).await;
-                }
+                tokio::time::sleep(house.watch).await;
+                watched.tasks.watch().await;
+            }
+        };
+        tokio::spawn(async move {
+            tokio::select! {
+                () = watching => {}
+                () = Self::keep(enforcement, house, stop) => {}
             }
         })
+    }
+
+    async fn keep(enforcement: Arc<Enforcement>, house: House, stop: CancellationToken) {
+        let mut round = 0_u64;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(house.every) => {}
+            }
+            enforcement.tasks.close_expired().await;
+            stay(&enforcement).await;
+            round = round.wrapping_add(1);
+            if round.is_multiple_of(house.rounds_per_sweep) {
+                sweep(&enforcement, house).await;
+            }
+        }
     }
 
     /// Ends every task, tries again what could not be closed before, drops what is unused, and forgets this process in every database.
@@ -227,6 +256,7 @@ impl Server {
                 tracing::warn!(database = %database.name(), %error, "this process stays registered until the next sweep");
             }
         }
+        self.store.close().await;
     }
 }
 
@@ -257,6 +287,7 @@ fn sweep_exports(exports: &Exports) {
 async fn sweep(enforcement: &Enforcement, house: House) {
     // Other calls move to another thread meanwhile.
     tokio::task::block_in_place(|| sweep_exports(&enforcement.exports));
+    enforcement.tasks.tidy().await;
     for database in enforcement.databases.values() {
         let Some(governed) = database.opened().await else { continue };
         match governed.sweep().await {

@@ -11,20 +11,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Instant};
 use crate::database::role::TaskRole;
 use crate::database::wire::{Wire, WireError};
 use crate::database::{DatabaseError, Governed, sqlstate};
 use crate::model::decision::Limits;
-use crate::model::grants::GrantSet;
-use crate::model::names::{DatabaseName, RelationName, RoleName};
+use crate::model::ending::{Bearing, Owner};
+use crate::model::grants::{Budget, GrantSet};
+use crate::model::names::{DatabaseName, RelationName, RoleName, TaskId};
 use crate::model::refusal::{Code, Failure, Fault, Refusal};
 use crate::model::snapshot::Snapshot;
 use crate::profile::compile::ProfileViews;
 use crate::profile::{self, Compiled};
+use crate::store::Store;
 
-pub use places::{Callers, Places};
+pub use places::Places;
 pub use ready::Ready;
 pub use run::{Executed, Running};
 
@@ -44,6 +47,8 @@ pub struct Rights {
     pub sequence: u64,
     /// What policy granted.
     pub grants: GrantSet,
+    /// What the task may use in all.
+    pub budget: Budget,
     /// The names it compiles to.
     pub compiled: Compiled,
     /// The schema it was checked against.
@@ -57,13 +62,43 @@ impl Rights {
     }
 }
 
+/// Which task the sessions are of: what an ending may name.
+#[derive(Debug, Clone)]
+pub struct Belonging {
+    /// The task.
+    pub task: TaskId,
+    /// Whose.
+    pub owner: Owner,
+    /// What its orchestrator calls it.
+    pub external_id: Option<String>,
+    /// In which database.
+    pub database: DatabaseName,
+    /// When it ends.
+    pub until: Instant,
+}
+
+impl Belonging {
+    /// The same, as an ending looks at it.
+    pub fn bearing(&self) -> Bearing<'_> {
+        Bearing {
+            owner: &self.owner,
+            task: Some(self.task),
+            external_id: self.external_id.as_deref(),
+            database: Some(&self.database),
+        }
+    }
+}
+
 /// The role and sessions of one task.
 #[derive(Debug)]
 pub struct TaskSessions {
     governed: Arc<Governed>,
     clock: Clock,
-    until: Instant,
+    store: Store,
+    of: Belonging,
     places: Places,
+    /// Set when the task ends: nothing that still runs gives an answer any more.
+    ended: CancellationToken,
     inner: Mutex<Inner>,
 }
 
@@ -94,9 +129,33 @@ struct Leased {
 }
 
 impl TaskSessions {
-    /// Nothing yet; `until` is the task's end, `places` where its sessions count.
-    pub fn new(governed: Arc<Governed>, clock: Clock, until: Instant, places: Places) -> Self {
-        Self { governed, clock, until, places, inner: Mutex::default() }
+    /// Nothing yet; `places` is where its sessions count.
+    pub fn new(governed: Arc<Governed>, clock: Clock, store: Store, of: Belonging, places: Places) -> Self {
+        Self { governed, clock, store, of, places, ended: CancellationToken::new(), inner: Mutex::default() }
+    }
+
+    /// Which task they are of.
+    pub fn of(&self) -> &Belonging {
+        &self.of
+    }
+
+    /// Refuses once the task has ended.
+    pub fn still_open(&self) -> Result<(), Refusal> {
+        if self.ended.is_cancelled() { Err(closed()) } else { Ok(()) }
+    }
+
+    /// Asks the store before anything new is made for the task: whoever ended it elsewhere wrote that down first, and closed its roles then.
+    async fn ended_elsewhere(&self) -> Result<(), Failure> {
+        let now = self.clock.now();
+        let ending = self
+            .store
+            .ending_of(&self.of.bearing(), now)
+            .await
+            .map_err(|error| Fault::new("asking whether a task was ended", error))?;
+        match ending {
+            Some(_) => Err(closed().into()),
+            None => Ok(()),
+        }
     }
 
     /// Takes a session, waiting for one at most `patience`.
@@ -166,7 +225,8 @@ impl TaskSessions {
                 }
                 None => {
                     inner.idle.clear();
-                    match profile::open_role(&self.governed, compiled, self.until, &self.clock).await {
+                    self.ended_elsewhere().await?;
+                    match profile::open_role(&self.governed, compiled, (self.of.task, self.of.until), &self.clock).await {
                         Ok(role) => Arc::new(role),
                         Err(error) => return Err(self.open_failure(error).await),
                     }
@@ -266,6 +326,7 @@ impl TaskSessions {
 
     /// Ends the task in the database: role, profile membership, parameters, sessions. Nothing happens if nothing was made.
     pub async fn close(&self) {
+        self.ended.cancel();
         self.places.close();
         let role = {
             let mut inner = self.inner.lock().await;
@@ -280,6 +341,12 @@ impl TaskSessions {
         }
     }
 
+    /// Sessions that are open, and whether there is a role; for metrics.
+    pub fn count(&self) -> (usize, bool) {
+        let inner = self.inner.try_lock();
+        inner.map_or((0, true), |inner| (inner.idle.len().saturating_add(self.places.taken()), inner.role.is_some()))
+    }
+
     /// The role, if one was made; for tests that log in as it.
     pub async fn role(&self) -> Option<(RoleName, crate::secret::Secret)> {
         let inner = self.inner.lock().await;
@@ -287,8 +354,9 @@ impl TaskSessions {
     }
 }
 
-fn closed() -> Refusal {
-    Refusal::new(Code::TaskClosed, "the task has ended").hint("ask for a new task")
+/// The answer to whoever comes after the end.
+pub fn closed() -> Refusal {
+    Refusal::new(Code::TaskClosed, "the task has ended").hint("open a new task with `open_task`, or ask your orchestrator for one")
 }
 
 /// How long a statement may run, from its limits and the task's end.

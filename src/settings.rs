@@ -16,17 +16,18 @@ use crate::model::task::Narrow;
 use crate::secret::Secret;
 
 pub use issuer::{ClaimMapping, IntrospectionSettings, IssuerSettings, KeySource, Proof, SignatureSettings, TokenSource};
+pub use limits::{LimitSettings, StateSettings};
 pub use target::{Host, Target, parse as parse_target};
 
 mod issuer;
+mod limits;
 mod target;
 
 /// Default cap on one request: a text that is too long is refused as such, inside the protocol, not as a broken message.
 const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
-/// Sessions of tasks in one database, and statements of one principal, unless configured: well below what a server takes by default.
+/// Sessions of tasks in one database unless configured: well below what a server takes by default.
 const MAX_SESSIONS: usize = 50;
-const STATEMENTS_PER_PRINCIPAL: usize = 8;
 
 /// How long a file that nobody collects is kept unless configured: a working day, and the night after.
 const EXPORT_HOURS: u32 = 24;
@@ -46,8 +47,10 @@ pub struct Settings {
     pub dev: Option<DevSettings>,
     /// The purpose of ambient tasks.
     pub ambient_purpose: String,
-    /// Statements that one principal may run at once, over all its tasks.
-    pub statements_per_principal: usize,
+    /// How much one principal may ask for, over all its tasks.
+    pub per_principal: LimitSettings,
+    /// How much one agent may ask for, over all its principals.
+    pub per_agent: LimitSettings,
     /// Governed databases; at least one.
     pub databases: Vec<DatabaseSettings>,
 }
@@ -101,6 +104,8 @@ pub struct StorageSettings {
     pub durability: Durability,
     /// How long an exported file is kept.
     pub keep_exports: Duration,
+    /// Where the state store is.
+    pub state: StateSettings,
 }
 
 /// The policy.
@@ -206,18 +211,17 @@ impl Settings {
                 scopes: scopes(config.server.scopes)?,
             },
             storage: StorageSettings {
-                dir: base.join(config.storage.dir.unwrap_or_else(|| PathBuf::from("pgteller-data"))),
+                dir: limits::directory(&config.storage, base),
                 durability: config.storage.durability,
                 keep_exports: keep_exports(config.storage.export_hours)?,
+                state: limits::state(&config.storage, base)?,
             },
             policy: policy(&config.policy, base)?,
             issuers,
             dev: config.dev.map(dev),
             ambient_purpose: config.task.ambient_purpose.unwrap_or_else(|| "ambient".to_owned()),
-            statements_per_principal: at_least_one(
-                "task.statements_per_principal",
-                config.task.statements_per_principal.unwrap_or(STATEMENTS_PER_PRINCIPAL),
-            )?,
+            per_principal: limits::limit("limits.principal", &config.limits.principal, limits::PER_PRINCIPAL)?,
+            per_agent: limits::limit("limits.agent", &config.limits.agent, limits::PER_AGENT)?,
             databases,
         })
     }

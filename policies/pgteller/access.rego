@@ -38,6 +38,7 @@ access := {
 	"relations": visible,
 	"params": params,
 	"functions": functions.granted,
+	"budget": limits.budget,
 	"carry": {
 		"grants": sort(object.keys(grants.matching)),
 		"tools": limits.tools,
@@ -90,6 +91,15 @@ refusals contains {
 } if {
 	count(grants.matching) == 0
 	grants.named_task_would_help
+	not grants.own_task_would_help
+}
+
+refusals contains {
+	"code": "task-required",
+	"message": "a named task is needed here: call `open_task` with the purpose of your work, and pass the task that it returns",
+} if {
+	count(grants.matching) == 0
+	grants.own_task_would_help
 }
 
 refusals contains {

@@ -1,7 +1,7 @@
 # Who: the grants that match this principal, task and database.
 #
 # Takes: `input.principal`, `input.task`, `input.database`, and `data.policy.grants`.
-# Gives: `matching` (name -> grant), and `named_task_would_help` for a task that named no purpose.
+# Gives: `matching` (name -> grant), and `named_task_would_help` and `own_task_would_help` for a task that named no purpose.
 # Never: lets a malformed policy match. A key that is left out means "any"; a key that is given must be met,
 #        so an empty list is met by nobody (but `issuers: []`, which the reference policy shows, names no issuer).
 #
@@ -27,6 +27,13 @@ named_task_would_help if {
 	count(for_this_principal) > 0
 }
 
+# The same, and the agent may name it itself.
+own_task_would_help if {
+	named_task_would_help
+	some grant in for_this_principal
+	grant.opens == true
+}
+
 for_this_principal := {name: grant |
 	wellformed.policy
 	some name, grant in data.policy.grants
@@ -46,6 +53,15 @@ fits_task(grant) if {
 
 fits_task(grant) if {
 	input.task.ambient == false
+	input.task.asserted == false
+	fits_purpose(grant)
+}
+
+# A purpose that is the caller's own word opens only what says that it may be opened so.
+fits_task(grant) if {
+	input.task.ambient == false
+	input.task.asserted == true
+	grant.opens == true
 	fits_purpose(grant)
 }
 

@@ -1,7 +1,7 @@
 # How much: what the matching grants allow together.
 #
 # Takes: `limits`, `tools` and `approval` of the matching grants.
-# Gives: `smallest` limits, `ttl_seconds`, `tools` that every grant allows, and the strictest `approval`.
+# Gives: `smallest` limits, the `budget` of the whole task, `ttl_seconds`, `tools` that every grant allows, and the strictest `approval`.
 # Never: lets one grant loosen another.
 package pgteller.limits
 
@@ -21,6 +21,16 @@ defaults := {
 smallest := {name: limit |
 	some name, fallback in defaults
 	limit := min({object.get(grant, ["limits", name], fallback) | some grant in grants.matching})
+}
+
+# What a task may use in all; what no grant bounds is not bounded.
+budgets := {"task_statements": "statements", "task_rows": "rows", "task_bytes": "bytes"}
+
+budget := {name: most |
+	some key, name in budgets
+	given := {grant.limits[key] | some grant in grants.matching}
+	count(given) > 0
+	most := min(given)
 }
 
 ttl_seconds := smallest.task_minutes * 60

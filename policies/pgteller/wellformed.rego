@@ -22,6 +22,7 @@ grant_keys := {
 	"databases",
 	"environments",
 	"ambient",
+	"opens",
 	"tools",
 	"read",
 	"rows",
@@ -48,6 +49,7 @@ is_grant(grant) if {
 	every key in pattern_lists { is_list_of_patterns(object.get(grant, key, [])) }
 	every key in name_lists { is_list_of_names(object.get(grant, key, [])) }
 	is_boolean(object.get(grant, "ambient", false))
+	is_boolean(object.get(grant, "opens", false))
 	is_read(grant.read)
 	is_object(object.get(grant, "rows", {}))
 	is_limits(object.get(grant, "limits", {}))
@@ -61,7 +63,7 @@ is_read(read) if {
 }
 
 is_limits(given) if {
-	only_keys(given, object.keys(limits.defaults))
+	only_keys(given, object.keys(limits.defaults) | object.keys(limits.budgets))
 	every limit in given { is_count(limit) }
 }
 

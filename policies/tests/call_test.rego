@@ -43,6 +43,7 @@ query := {
 		"id": "t1",
 		"purpose": "ticket",
 		"ambient": false,
+		"asserted": false,
 		"opened_at_ns": 1789000000000000000,
 		"expires_at_ns": 1789000900000000000,
 		"statements": 12,

@@ -13,7 +13,7 @@ principal := {
 
 ask := {
 	"principal": principal,
-	"task": {"id": "t1", "purpose": "ticket", "ambient": false, "opened_at_ns": 0},
+	"task": {"id": "t1", "purpose": "ticket", "ambient": false, "asserted": false, "opened_at_ns": 0},
 	"database": {"name": "shop", "environment": "production"},
 	"snapshot": {"relations": {
 		"sales.customers": table({

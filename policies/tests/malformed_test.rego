@@ -52,6 +52,7 @@ test_a_malformed_key_closes if {
 		"databases": [null, "shop", {"shop": {}}],
 		"environments": [null, "production", [1]],
 		"ambient": [null, "false", 0],
+		"opens": [null, "true", 1],
 		"tools": [null, "query", [null]],
 		"rows": [null, [], "all", ["sales.orders"]],
 		"clear": [null, "pii.email", {"pii.email": true}, {"x": "pii.email"}],

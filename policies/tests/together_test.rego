@@ -168,10 +168,11 @@ test_the_reference_policy_gives_the_reference_answer if {
 			"databases": ["shop"],
 			"environments": ["production"],
 			"ambient": false,
+			"opens": false,
 			"tools": ["query", "describe", "export"],
 			"read": {"allow": ["sales.*"], "deny": ["sales.payouts"]},
 			"rows": {"sales.customers": {"region": {"equals": "eu"}, "tenant_id": {"param": "tenant"}}},
-			"limits": {"task_minutes": 15},
+			"limits": {"task_minutes": 15, "task_rows": 5000},
 			"approval": {"export": {"above_max_rows": 1000}},
 		}},
 	}
@@ -195,6 +196,7 @@ test_the_reference_policy_gives_the_reference_answer if {
 		}},
 		"params": {"tenant": 3},
 		"functions": {"allow": ["public.similarity"], "extensions": ["pg_trgm"]},
+		"budget": {"rows": 5000},
 		"carry": {
 			"grants": ["support"],
 			"tools": ["describe", "export", "query"],

@@ -124,6 +124,35 @@ test_task_required_is_said_only_where_a_purpose_would_help if {
 		with input as given.ask_with({"task": {"ambient": true}, "principal": {"agent": "sales-bot"}})
 }
 
+test_a_purpose_of_the_callers_own_needs_a_grant_that_opens if {
+	own := given.ask_with({"task": {"asserted": true}})
+	pgteller.access.allow with input as own with data.policy as given.grant_with({"opens": true})
+	given.refused(pgteller.access, "no-grant") with input as own with data.policy as given.policy
+	given.refused(pgteller.access, "no-grant") with input as own with data.policy as given.grant_with({"opens": false})
+	given.refused(pgteller.access, "no-grant") with input as own with data.policy as given.grant_with({"ambient": true})
+	other := given.ask_with({"task": {"asserted": true, "purpose": "other"}})
+	given.refused(pgteller.access, "no-grant") with input as other with data.policy as given.grant_with({"opens": true})
+}
+
+test_a_task_that_does_not_say_whose_word_its_purpose_is_gets_nothing if {
+	given.refused(pgteller.access, "no-grant") with input as json.remove(given.ask, ["task/asserted"])
+		with data.policy as given.grant_with({"opens": true})
+	given.refused(pgteller.access, "no-grant") with input as given.ask_with({"task": {"asserted": "true"}})
+		with data.policy as given.grant_with({"opens": true})
+}
+
+test_an_agent_that_may_open_a_task_is_told_so if {
+	ambient := given.ask_with({"task": {"ambient": true, "purpose": "ide"}})
+	some told in pgteller.access.violations with input as ambient with data.policy as given.grant_with({"opens": true})
+	contains(told.message, "open_task")
+}
+
+test_budgets_are_the_smallest_of_what_grants_give if {
+	pgteller.access.budget == {} with input as given.ask with data.policy as given.policy
+	given_one := given.grant_with({"limits": {"task_rows": 500, "task_statements": 7}})
+	pgteller.access.budget == {"rows": 500, "statements": 7} with input as given.ask with data.policy as given_one
+}
+
 test_a_task_that_does_not_say_whether_it_is_ambient_gets_nothing if {
 	given.refused(pgteller.access, "no-grant") with data.policy as given.grant_with({"ambient": true})
 		with input as json.remove(given.ask, ["task/ambient"])

@@ -15,7 +15,7 @@ use tokio_postgres::error::SqlState;
 
 use super::DatabaseError;
 use crate::clock::{Clock, Instant};
-use crate::model::names::{InstallationId, InstanceId, RoleName};
+use crate::model::names::{InstallationId, InstanceId, RoleName, TaskId};
 use crate::secret::Secret;
 
 /// Iterations in the verifier, fixed in its computation below: one is sound for a random 256-bit password and makes creation and login several times cheaper (`reference/crates.md` §5).
@@ -86,6 +86,8 @@ pub struct TaskRoleAsk<'a> {
     pub instance: &'a InstanceId,
     /// The roles that it uses.
     pub kept: &'a Kept,
+    /// The task: its id is in the role's name, so that an ending finds it whatever process made it.
+    pub task: TaskId,
     /// The profile's role.
     pub profile: &'a str,
     /// Parameters and constants of row filters.
@@ -100,7 +102,7 @@ pub async fn create(
     ask: &TaskRoleAsk<'_>,
     clock: &Clock,
 ) -> Result<TaskRole, DatabaseError> {
-    let name = format!("pgteller_{}_{}_{}", ask.installation, ask.instance, clock.random_hex::<16>());
+    let name = format!("pgteller_{}_{}_{}", ask.installation, ask.instance, ask.task.0.simple());
     let keep = ask.kept.keep(&name);
     let password = clock.random_hex::<32>();
     let verifier = scram_verifier(&password, &clock.random::<16>());
@@ -149,6 +151,17 @@ pub async fn close(client: &Client, role: &str) -> Result<(), DatabaseError> {
         .await
         .map_err(DatabaseError::admin("dropping a task role"))?;
     Ok(())
+}
+
+/// The roles of one task of this installation, whatever process made them.
+pub async fn of_task(client: &Client, installation: &InstallationId, task: TaskId) -> Result<Vec<String>, DatabaseError> {
+    let named = "SELECT m.role_name::text FROM pgteller_api.made m \
+         WHERE m.kind = 't' AND starts_with(m.role_name::text, $1) AND split_part(m.role_name::text, '_', 4) = $2";
+    let rows = client
+        .query(named, &[&format!("pgteller_{installation}_"), &task.0.simple().to_string()])
+        .await
+        .map_err(DatabaseError::admin("looking for the roles of a task"))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// Terminates one backend of a task, which ignored its cancel.

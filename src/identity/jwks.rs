@@ -1,7 +1,7 @@
 //! The keys of one issuer (RFC 7517).
 //!
 //! Takes a file, a URL or an issuer's metadata, gives keys by `kid`. A known key answers at once, also while its source is down; old ones are
-//! read again in the background. An unknown `kid` reads them again, a few times at first and then every 30 seconds. Never uses a symmetric
+//! read again in the background. An unknown `kid` reads them again, a few times at first and then every 10 seconds. Never uses a symmetric
 //! key, and neither of two keys with one `kid`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ use super::fetch::Fetcher;
 use crate::settings::{IssuerSettings, KeySource};
 
 /// How often an unknown `kid` may read the keys again, once the readings in hand are used up.
-const FLOOR: Duration = Duration::from_secs(30);
+const FLOOR: Duration = Duration::from_secs(10);
 /// Readings in hand: an issuer that rotates twice in a minute loses nobody, a flood of invented ids asks it no more than this.
 const IN_HAND: u32 = 4;
 /// How old keys may get before they are read again anyway, so that a withdrawn one goes.
@@ -52,8 +52,10 @@ struct Inner {
 #[derive(Debug)]
 struct Known {
     keys: Vec<Jwk>,
-    /// Readings that succeeded.
-    readings: u64,
+    /// Readings that were begun.
+    begun: u64,
+    /// Whether the last one failed.
+    failing: bool,
     read: Option<Instant>,
     in_hand: u32,
     refilled: Instant,
@@ -74,14 +76,14 @@ impl Keys {
             KeySource::Url(url) | KeySource::Discovered(url) => Some(url.as_str()),
         };
         let fetcher = Fetcher::new(issuer, configured);
-        let known = Known { keys: Vec::new(), readings: 0, read: None, in_hand: IN_HAND, refilled: Instant::now() };
+        let known = Known { keys: Vec::new(), begun: 0, failing: false, read: None, in_hand: IN_HAND, refilled: Instant::now() };
         Self(Arc::new(Inner { source, purpose, fetcher, known: Mutex::new(known), reading: tokio::sync::Mutex::default() }))
     }
 
     /// The key with this id that may be used with this algorithm. Without an id, the only such key.
     pub async fn find(&self, key_id: Option<&str>, algorithm: Algorithm) -> Result<DecodingKey, IdentityError> {
         let inner = &self.0;
-        let seen = inner.known().readings;
+        let seen = inner.known().begun;
         match inner.look(key_id, algorithm) {
             Found::Fresh(key) => return Ok(key),
             Found::Old(key) => {
@@ -91,14 +93,14 @@ impl Keys {
             Found::Nothing => {}
         }
         let reading = inner.reading.lock().await;
-        // Whoever waited for another's reading does not read once more.
-        if inner.known().readings == seen && inner.may_read() {
+        // A reading that began after this call came is as good as one of its own, whatever became of it.
+        if inner.known().begun == seen && inner.may_read() {
             inner.read().await;
         }
         drop(reading);
         match inner.look(key_id, algorithm) {
             Found::Fresh(key) | Found::Old(key) => Ok(key),
-            Found::Nothing if inner.known().readings == 0 => Err(IdentityError::Keys),
+            Found::Nothing if inner.known().failing => Err(IdentityError::Keys),
             Found::Nothing => Err(IdentityError::Key),
         }
     }
@@ -147,11 +149,16 @@ impl Inner {
     }
 
     async fn read(&self) {
-        match self.fetch().await {
+        {
+            let mut known = self.known();
+            known.begun = known.begun.saturating_add(1);
+        }
+        let fetched = self.fetch().await;
+        let mut known = self.known();
+        known.failing = fetched.is_err();
+        match fetched {
             Ok(keys) => {
-                let mut known = self.known();
                 known.keys = keys;
-                known.readings = known.readings.saturating_add(1);
                 known.read = Some(Instant::now());
             }
             Err(why) => tracing::warn!(source = ?self.source, why, "an issuer's keys cannot be read; those known stay"),

@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use crate::model::mask::Mask;
-use crate::model::names::{DatabaseName, ExportId, RequestId};
+use crate::model::names::{DatabaseName, ExportId, RequestId, TaskId};
 use crate::model::refusal::Refusal;
 
 /// The tools by name, as configuration may speak of them.
@@ -24,6 +24,10 @@ pub enum Call {
     Explain(ExplainAsk),
     /// The beginning of an exported file.
     ReadExport(ExportId),
+    /// A task for a purpose.
+    OpenTask(OpenAsk),
+    /// The end of a task.
+    CloseTask(Option<TaskId>),
 }
 
 impl Call {
@@ -35,6 +39,8 @@ impl Call {
             Self::Export(_) => "export",
             Self::Explain(ask) => ask.of.tool(),
             Self::ReadExport(_) => "read-export",
+            Self::OpenTask(_) => "open_task",
+            Self::CloseTask(_) => "close_task",
         }
     }
 
@@ -43,20 +49,54 @@ impl Call {
         match self {
             Self::Explain(_) => "explain",
             Self::ReadExport(_) => "export",
-            Self::Query(_) | Self::Describe(_) | Self::Export(_) => self.tool(),
+            Self::Query(_) | Self::Describe(_) | Self::Export(_) | Self::OpenTask(_) | Self::CloseTask(_) => self.tool(),
         }
     }
 
     /// The database asked for, if one was named.
     pub fn database(&self) -> Option<&DatabaseName> {
-        match self {
-            Self::Query(ask) => ask.database.as_ref(),
-            Self::Describe(ask) => ask.database.as_ref(),
-            Self::Export(ask) => ask.statement.database.as_ref(),
-            Self::Explain(ask) => ask.statement.database.as_ref(),
-            Self::ReadExport(_) => None,
+        match (self, self.place()) {
+            (Self::OpenTask(ask), _) => ask.database.as_ref(),
+            (_, place) => place.and_then(|place| place.database.as_ref()),
         }
     }
+
+    /// The task asked for, if the agent named one.
+    pub fn task(&self) -> Option<TaskId> {
+        self.place().and_then(|place| place.task)
+    }
+
+    fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Query(ask) => Some(&ask.place),
+            Self::Describe(ask) => Some(&ask.place),
+            Self::Export(ask) => Some(&ask.statement.place),
+            Self::Explain(ask) => Some(&ask.statement.place),
+            Self::ReadExport(_) | Self::OpenTask(_) | Self::CloseTask(_) => None,
+        }
+    }
+}
+
+/// Where a call belongs, as the agent says.
+#[derive(Debug, Clone, Default)]
+pub struct Place {
+    /// Which database.
+    pub database: Option<DatabaseName>,
+    /// Which of its own tasks.
+    pub task: Option<TaskId>,
+}
+
+/// A task to be opened.
+#[derive(Debug, Clone)]
+pub struct OpenAsk {
+    /// What it is for.
+    pub purpose: String,
+    /// The relations that it needs, and no others; all that is granted if absent.
+    pub needs: Option<Vec<String>>,
+    /// How long, at most.
+    pub ttl_seconds: Option<u64>,
+    /// Which database.
+    pub database: Option<DatabaseName>,
 }
 
 /// A statement with its bind parameters.
@@ -68,8 +108,8 @@ pub struct StatementAsk {
     pub params: Vec<Option<String>>,
     /// Most rows wanted.
     pub max_rows: Option<u64>,
-    /// Which database.
-    pub database: Option<DatabaseName>,
+    /// Where.
+    pub place: Place,
 }
 
 /// What to describe.
@@ -79,8 +119,8 @@ pub struct DescribeAsk {
     pub relation: Option<String>,
     /// What matches a word.
     pub search: Option<String>,
-    /// Which database.
-    pub database: Option<DatabaseName>,
+    /// Where.
+    pub place: Place,
 }
 
 /// A statement whose rows go into a file.

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::clock::Instant;
 use crate::model::decision::Decision;
+use crate::model::ending::Life;
 use crate::model::names::{BundleDigest, DatabaseName, RequestId, RoleName};
 use crate::model::principal::Actor;
 use crate::model::refusal::Refusal;
@@ -29,6 +30,9 @@ pub struct Entry {
     pub time: String,
     /// Through which window.
     pub transport: String,
+    /// The states that its task went into.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub task_life: Vec<Life>,
     /// The protocol method, once read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
@@ -135,6 +139,8 @@ pub enum EntryOutcome {
     Aborted,
     /// A message of the protocol that is no tool call.
     Protocol,
+    /// No request: a task ended by the clock, by an operator or by policy.
+    Transition,
 }
 
 /// A refusal, in an entry.
@@ -158,6 +164,7 @@ impl Entry {
             trace_id: None,
             time: at.rfc3339(),
             transport: transport.to_owned(),
+            task_life: Vec::new(),
             method: None,
             principal: None,
             task: None,

@@ -40,6 +40,24 @@ pub struct AccessAnswer {
     /// What `call` gets back.
     #[serde(default)]
     pub carry: Value,
+    /// What it may use in all.
+    #[serde(default)]
+    pub budget: Budget,
+}
+
+/// What a task may use in all; no bound where there is no number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// Statements that are put to policy.
+    #[serde(default)]
+    pub statements: Option<u64>,
+    /// Rows of answers and files.
+    #[serde(default)]
+    pub rows: Option<u64>,
+    /// Bytes of answers and files.
+    #[serde(default)]
+    pub bytes: Option<u64>,
 }
 
 /// What one task may see, checked against the snapshot. Equal grant sets share a profile.

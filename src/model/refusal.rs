@@ -49,8 +49,10 @@ codes! {
     TaskRequired = "task-required",
     /// No such task, or it belongs to somebody else.
     TaskUnknown = "task-unknown",
-    /// The task was closed or has expired.
+    /// The task was closed or revoked, or has expired.
     TaskClosed = "task-closed",
+    /// An operator stopped this caller.
+    AccessRevoked = "access-revoked",
     /// The tool's arguments are not of its schema, or cannot mean anything.
     ArgumentInvalid = "argument-invalid",
     /// There is no SQL in the text.
@@ -131,6 +133,13 @@ impl Refusal {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(visible(&hint.into()));
+        self
+    }
+
+    /// The same with when it is worth trying again.
+    #[must_use]
+    pub fn after(mut self, wait: std::time::Duration) -> Self {
+        self.retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1));
         self
     }
 

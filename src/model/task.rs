@@ -25,6 +25,21 @@ pub struct Narrow {
 }
 
 impl Narrow {
+    /// Both at once: what either takes away is away.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let common = |a: &Option<Vec<String>>, b: &Option<Vec<String>>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.iter().filter(|item| b.contains(item)).cloned().collect()),
+            (Some(one), None) | (None, Some(one)) => Some(one.clone()),
+            (None, None) => None,
+        };
+        Self {
+            relations: common(&self.relations, &other.relations),
+            tools: common(&self.tools, &other.tools),
+            max_rows: self.max_rows.into_iter().chain(other.max_rows).min(),
+        }
+    }
+
     /// Whether a relation stays.
     pub fn keeps(&self, relation: &RelationName) -> bool {
         let Some(relations) = &self.relations else { return true };
@@ -49,6 +64,9 @@ pub struct TaskFacts {
     pub purpose: String,
     /// Whether nobody named a task and this one stands in.
     pub ambient: bool,
+    /// Whether the purpose is the caller's own word (`open_task`, or an exchange), and no token vouches for it.
+    #[serde(default)]
+    pub asserted: bool,
     /// When it was opened.
     pub opened_at_ns: Instant,
 }
@@ -61,10 +79,12 @@ pub struct TaskState {
     pub facts: TaskFacts,
     /// When it ends.
     pub expires_at_ns: Instant,
-    /// Statements executed so far.
+    /// Statements that were put to policy before this one.
     pub statements: u64,
-    /// Rows returned so far.
+    /// Rows of answers and files so far.
     pub rows: u64,
+    /// Bytes of answers and files so far.
+    pub bytes: u64,
     /// What `access` wanted remembered.
     pub carry: Value,
 }

@@ -142,6 +142,8 @@ struct Grant {
     _environments: Option<Vec<String>>,
     #[serde(default, rename = "ambient")]
     _ambient: bool,
+    #[serde(default, rename = "opens")]
+    _opens: bool,
     #[serde(default, rename = "tools")]
     _tools: Option<Vec<Tool>>,
     #[serde(rename = "read")]
@@ -211,6 +213,12 @@ struct LimitsWritten {
     _seconds: Option<u64>,
     #[serde(default, rename = "task_minutes")]
     _task_minutes: Option<u64>,
+    #[serde(default, rename = "task_statements")]
+    _task_statements: Option<u64>,
+    #[serde(default, rename = "task_rows")]
+    _task_rows: Option<u64>,
+    #[serde(default, rename = "task_bytes")]
+    _task_bytes: Option<u64>,
     #[serde(default, rename = "export_rows")]
     _export_rows: Option<u64>,
     #[serde(default, rename = "export_bytes")]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::ready::{Form, Ready, Run};
-use super::{Leased, Rights, TaskSessions, time_allowed, unavailable};
+use super::{Leased, Rights, TaskSessions, closed, time_allowed, unavailable};
 use crate::database::rows::type_name;
 use crate::database::sqlstate;
 use crate::database::wire::{Ended, Field, Job, RowSink, ServerError, SinkStop, WireError, Witness};
@@ -71,8 +71,15 @@ impl Executed {
     }
 }
 
+/// What may end a statement besides its own end and the time.
+struct Stop<'a> {
+    cancelled: &'a CancellationToken,
+    ended: &'a CancellationToken,
+}
+
 enum End {
     Done(Result<Ended, WireError>),
+    TaskOver,
     TimeOver,
     Cancelled,
 }
@@ -105,7 +112,7 @@ impl TaskSessions {
     }
 
     async fn run(&self, ready: Ready, limits: Limits, sink: &mut dyn RowSink, running: &Running<'_>) -> Result<Executed, Failure> {
-        let allowed = time_allowed(&limits, self.until, &self.clock);
+        let allowed = time_allowed(&limits, self.of.until, &self.clock);
         let until = tokio::time::Instant::now().checked_add(allowed).unwrap_or_else(tokio::time::Instant::now);
         let left = || until.saturating_duration_since(tokio::time::Instant::now());
         let witness = Witness { locks: ALWAYS_ASK_FOR_LOCKS, definitions: ready.definitions() };
@@ -126,13 +133,14 @@ impl TaskSessions {
             witness,
         };
         let how = if sent.is_some() { How::Send } else { How::RunParsed };
-        let mut end = run(&mut leased, how, &job, left(), sink, running.cancelled).await;
+        let stop = Stop { cancelled: running.cancelled, ended: &self.ended };
+        let mut end = run(&mut leased, how, &job, left(), sink, &stop).await;
         if let (How::Send, End::Done(Err(WireError::Server(error)))) = (how, &end)
             && self.lost_its_views(error, &rights).await
         {
             self.give_back(leased).await;
             leased = self.lease(&rights, left()).await?;
-            end = run(&mut leased, how, &job, left(), sink, running.cancelled).await;
+            end = run(&mut leased, how, &job, left(), sink, &stop).await;
         }
         let asked = Asked { statement, sql, rights, edits, comment, limits };
         self.conclude(end, leased, &asked).await
@@ -160,6 +168,10 @@ impl TaskSessions {
             rights: Arc::clone(&asked.rights),
         };
         match end {
+            End::TaskOver => {
+                self.end(leased);
+                Err(closed().into())
+            }
             End::Done(Ok(ended)) => {
                 let result = executed(ended.more, false);
                 self.give_back(leased).await;
@@ -179,10 +191,16 @@ impl TaskSessions {
             End::Done(Err(WireError::Server(error))) => {
                 self.give_back(leased).await;
                 self.doubt(&error).await;
+                if sqlstate::is_unavailable(&error.sqlstate) {
+                    self.ended_elsewhere().await?;
+                }
                 Err(self.server_failure(&error, &asked.sql, &asked.edits, &asked.comment, &asked.rights))
             }
             End::Done(Err(error)) => {
                 self.end(leased);
+                if matches!(error, WireError::Io(_)) {
+                    self.ended_elsewhere().await?;
+                }
                 Err(self.wire_failure(error, &asked.limits))
             }
             End::TimeOver => {
@@ -263,14 +281,7 @@ enum How {
     RunParsed,
 }
 
-async fn run(
-    leased: &mut Leased,
-    how: How,
-    job: &Job<'_>,
-    time: Duration,
-    sink: &mut dyn RowSink,
-    cancelled: &CancellationToken,
-) -> End {
+async fn run(leased: &mut Leased, how: How, job: &Job<'_>, time: Duration, sink: &mut dyn RowSink, stop: &Stop<'_>) -> End {
     let wire = &mut leased.wire;
     let statement = async {
         match how {
@@ -280,8 +291,9 @@ async fn run(
     };
     tokio::select! {
         biased;
+        () = stop.ended.cancelled() => End::TaskOver,
         ended = statement => End::Done(ended),
-        () = cancelled.cancelled() => End::Cancelled,
+        () = stop.cancelled.cancelled() => End::Cancelled,
         () = tokio::time::sleep(time) => End::TimeOver,
     }
 }

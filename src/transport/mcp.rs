@@ -22,7 +22,8 @@ use crate::enforcement::{Admitted, Enforcement};
 use crate::identity::Authenticated;
 use crate::model::call::{Answer, Call, Exported, Outcome, Reply, Rows};
 use crate::model::names::{ExportId, RequestId};
-use crate::model::refusal::{Failure, Refusal};
+use crate::model::refusal::{Code, Failure, Refusal};
+use crate::model::task::Narrow;
 
 /// The scheme of links to exported files.
 const EXPORT_SCHEME: &str = "pgteller://exports/";
@@ -30,6 +31,9 @@ const EXPORT_SCHEME: &str = "pgteller://exports/";
 /// The revisions that are spoken.
 pub const VERSIONS: &[ProtocolVersion] =
     &[ProtocolVersion::V_2025_06_18, ProtocolVersion::V_2025_11_25, ProtocolVersion::V_2026_07_28];
+
+/// The key of `_meta` under which a client narrows its own call: `{relations, tools, max_rows}`.
+pub const NARROW_META: &str = "io.github.pgteller/narrow";
 
 /// How long clients may keep the tool list.
 const LIST_TTL_MS: u64 = 60_000;
@@ -71,9 +75,9 @@ impl Mcp {
         if let Ok(who) = &who {
             draft.admitted(&who.principal);
         }
-        match who.and_then(|who| call.map(|call| (who, call))) {
-            Ok((who, call)) => {
-                let admitted = Admitted { who: Arc::unwrap_or_clone(who), draft, cancelled: context.ct.clone() };
+        match who.and_then(|who| Ok((who, call?, narrow(&context.meta)?))) {
+            Ok((who, call, narrow)) => {
+                let admitted = Admitted { who: Arc::unwrap_or_clone(who), draft, narrow, cancelled: context.ct.clone() };
                 Ok(self.enforcement.handle(admitted, call).await)
             }
             Err(refusal) => Ok(self.enforcement.audit.close(draft, Err(Failure::Refused(refusal))).await),
@@ -91,6 +95,15 @@ impl Mcp {
         draft.update(|entry| entry.trace_id = trace);
         Ok((draft, who))
     }
+}
+
+/// What a client narrows its call to, in `_meta`. What cannot be understood is refused: it was meant to take something away.
+fn narrow(meta: &rmcp::model::RequestMetaObject) -> Result<Narrow, Refusal> {
+    let Some(value) = meta.get(NARROW_META) else { return Ok(Narrow::default()) };
+    serde_json::from_value(value.clone()).map_err(|_| {
+        Refusal::new(Code::ArgumentInvalid, format!("`_meta` holds a `{NARROW_META}` that is not understood"))
+            .hint("give an object of `relations`, `tools` and `max_rows`")
+    })
 }
 
 /// The trace id of a `traceparent` (W3C Trace Context §3.2); nothing if it is not one.

@@ -9,9 +9,13 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::model::call::{Call, DescribeAsk, ExplainAsk, ExplainOf, ExportAsk, ExportFormat, StatementAsk};
-use crate::model::names::DatabaseName;
+use crate::model::call::{Call, DescribeAsk, ExplainAsk, ExplainOf, ExportAsk, ExportFormat, OpenAsk, Place, StatementAsk};
+use crate::model::names::{DatabaseName, TaskId};
 use crate::model::refusal::{Code, Refusal};
+
+/// Most needs of a task, and the longest one: two names of PostgreSQL and what is between them.
+const MAX_NEEDS: usize = 500;
+const MAX_NEED_BYTES: usize = 260;
 
 /// The declarations, embedded.
 const DECLARED: &[&str] = &[
@@ -19,6 +23,8 @@ const DECLARED: &[&str] = &[
     include_str!("../../tools/describe.toml"),
     include_str!("../../tools/export.toml"),
     include_str!("../../tools/explain.toml"),
+    include_str!("../../tools/open_task.toml"),
+    include_str!("../../tools/close_task.toml"),
 ];
 
 /// One declaration.
@@ -29,9 +35,16 @@ struct Declared {
     title: String,
     description: String,
     read_only: bool,
+    /// Whether calling it twice is as good as once.
+    #[serde(default = "yes")]
+    idempotent: bool,
     #[serde(default)]
     parameters: BTreeMap<String, Parameter>,
     output: Output,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Deserialize)]
@@ -97,8 +110,9 @@ fn tool(declared: Declared, databases: &[DatabaseName]) -> Result<Tool, ToolsErr
     tool.annotations = Some(ToolAnnotations::from_raw(
         Some(declared.title.clone()),
         Some(declared.read_only),
-        Some(!declared.read_only),
-        Some(true),
+        // No tool of ours destroys anything in a database.
+        Some(false),
+        Some(declared.idempotent),
         Some(false),
     ));
     tool.title = Some(declared.title);
@@ -137,6 +151,8 @@ struct StatementArguments {
     #[serde(default)]
     database: Option<DatabaseName>,
     #[serde(default)]
+    task: Option<String>,
+    #[serde(default)]
     format: Option<ExportFormat>,
     #[serde(default)]
     plan: Option<bool>,
@@ -152,6 +168,29 @@ struct DescribeArguments {
     search: Option<String>,
     #[serde(default)]
     database: Option<DatabaseName>,
+    #[serde(default)]
+    task: Option<String>,
+}
+
+/// Arguments of `open_task`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OpenArguments {
+    purpose: String,
+    #[serde(default)]
+    needs: Option<Vec<String>>,
+    #[serde(default)]
+    ttl_seconds: Option<u64>,
+    #[serde(default)]
+    database: Option<DatabaseName>,
+}
+
+/// Arguments of `close_task`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CloseArguments {
+    #[serde(default)]
+    task: Option<String>,
 }
 
 /// Reads a tool's arguments; nothing if there is no such tool.
@@ -175,13 +214,15 @@ pub fn call(name: &str, arguments: Option<JsonObject>) -> Option<Result<Call, Re
             }
             (_, Some(_), _) => Err(invalid("`explain` takes no `format`").hint("use the tool `export` for files")),
         })),
-        "describe" => Some(read::<DescribeArguments>(arguments).map(|arguments| {
-            Call::Describe(DescribeAsk {
+        "describe" => Some(read::<DescribeArguments>(arguments).and_then(|arguments| {
+            Ok(Call::Describe(DescribeAsk {
                 relation: arguments.relation.filter(|text| !text.trim().is_empty()),
                 search: arguments.search.filter(|text| !text.trim().is_empty()),
-                database: arguments.database,
-            })
+                place: Place { database: arguments.database, task: task(arguments.task)? },
+            }))
         })),
+        "open_task" => Some(read(arguments).and_then(opening)),
+        "close_task" => Some(read::<CloseArguments>(arguments).and_then(|arguments| Ok(Call::CloseTask(task(arguments.task)?)))),
         _ => None,
     }
 }
@@ -193,6 +234,24 @@ fn read<T: serde::de::DeserializeOwned>(arguments: Value) -> Result<T, Refusal> 
         invalid(text.split(", expected").next().unwrap_or("the arguments are not of the tool's schema"))
             .hint("see the tool's input schema")
     })
+}
+
+fn opening(arguments: OpenArguments) -> Result<Call, Refusal> {
+    let OpenArguments { purpose, needs, ttl_seconds, database } = arguments;
+    if ttl_seconds == Some(0) {
+        return Err(invalid("`ttl_seconds` must be at least 1"));
+    }
+    let needs = needs.filter(|needs| !needs.is_empty());
+    if needs.as_ref().is_some_and(|needs| needs.len() > MAX_NEEDS || needs.iter().any(|need| need.len() > MAX_NEED_BYTES)) {
+        return Err(invalid(&format!("`needs` takes at most {MAX_NEEDS} names")).hint("`schema.*` stands for a whole schema"));
+    }
+    Ok(Call::OpenTask(OpenAsk { purpose, needs, ttl_seconds, database }))
+}
+
+/// A task's id; one that can be none is nobody's.
+fn task(id: Option<String>) -> Result<Option<TaskId>, Refusal> {
+    let unknown = || Refusal::new(Code::TaskUnknown, "there is no such task").hint("open one with `open_task`");
+    id.filter(|id| !id.trim().is_empty()).map(|id| id.trim().parse().map_err(|_| unknown())).transpose()
 }
 
 fn invalid(message: &str) -> Refusal {
@@ -208,7 +267,8 @@ fn statement(arguments: Value) -> Result<(StatementAsk, Option<ExportFormat>, Op
         return Err(invalid("`sql` contains a NUL character").hint("PostgreSQL's texts cannot hold it"));
     }
     let params = arguments.params.unwrap_or_default().into_iter().map(param).collect::<Result<Vec<_>, _>>()?;
-    let ask = StatementAsk { sql: arguments.sql, params, max_rows: arguments.max_rows, database: arguments.database };
+    let place = Place { database: arguments.database, task: task(arguments.task)? };
+    let ask = StatementAsk { sql: arguments.sql, params, max_rows: arguments.max_rows, place };
     Ok((ask, arguments.format, arguments.plan))
 }
 

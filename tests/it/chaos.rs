@@ -32,7 +32,8 @@ grants:
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Housekeeping that never rests.
-const BUSY: House = House { every: Duration::from_millis(20), rounds_per_sweep: 1, profile_idle: Duration::ZERO };
+const BUSY: House =
+    House { every: Duration::from_millis(20), watch: Duration::from_millis(20), rounds_per_sweep: 1, profile_idle: Duration::ZERO };
 
 fn configured<'a>(database: &'a TestDatabase, purpose: &'a str) -> Configured<'a> {
     Configured {

@@ -29,6 +29,7 @@ mod refusals;
 mod resource;
 mod snapshots;
 mod support;
+mod tasks;
 mod tidy;
 mod trouble;
 mod twin;

@@ -156,6 +156,15 @@ impl TestDatabase {
             .unwrap_or_default()
     }
 
+    /// Waits until a question is answered with true.
+    pub async fn until(&self, sql: &str) {
+        let since = std::time::Instant::now();
+        while self.cell(sql).await != "t" {
+            assert!(since.elapsed().as_secs() < 60, "never true: {sql}");
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// How many roles of this installation's tasks there are.
     pub async fn task_roles(&self) -> usize {
         let sql = format!(

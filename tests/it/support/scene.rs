@@ -44,6 +44,7 @@ impl Scene {
             });
         }
         let answer = AccessAnswer {
+            budget: pgteller::model::grants::Budget::default(),
             allow: true,
             ttl_seconds: 60,
             violations: Vec::new(),

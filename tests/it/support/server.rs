@@ -20,6 +20,7 @@ pub struct Served {
     pub url: String,
     /// What `[dev]` accepts.
     pub token: String,
+    server: Arc<Server>,
     stop: CancellationToken,
     running: Option<tokio::task::JoinHandle<()>>,
     http: reqwest::Client,
@@ -96,6 +97,17 @@ impl Served {
         Self::begin(directory, &config, clock, house).await
     }
 
+    /// Starts a server over a directory that holds its configuration already.
+    pub async fn over(directory: tempfile::TempDir, clock: Clock) -> Self {
+        let config = directory.path().join("pgteller.toml");
+        Self::begin(directory, &config, clock, House::default()).await
+    }
+
+    /// The spine of the running server.
+    pub fn enforcement(&self) -> &pgteller::enforcement::Enforcement {
+        self.server.enforcement()
+    }
+
     async fn begin(directory: tempfile::TempDir, config: &Path, clock: Clock, house: House) -> Self {
         if std::env::var_os(pgteller::telemetry::FILTER_ENV).is_some() {
             pgteller::telemetry::start(pgteller::telemetry::LogFormat::Text);
@@ -111,7 +123,7 @@ impl Served {
             let (server, stop, token) = (Arc::clone(&server), stop.clone(), Secret::from(token.clone()));
             async move { server.serve_http(listener, has_dev.then_some(&token), stop).await.expect("serving") }
         });
-        Self { directory, url, token, stop, running: Some(running), http: reqwest::Client::new() }
+        Self { directory, url, token, server, stop, running: Some(running), http: reqwest::Client::new() }
     }
 
     /// Calls a tool with `[dev]`'s token; gives the result's structured content, or the JSON-RPC error.

@@ -34,7 +34,12 @@ grants:
 const CONNECTIONS: &str = "max_connections=60";
 
 /// As a server keeps house, but quickly: what the loop waits for.
-const HOUSE: House = House { every: Duration::from_millis(300), rounds_per_sweep: 3, profile_idle: Duration::from_secs(2) };
+const HOUSE: House = House {
+    every: Duration::from_millis(300),
+    watch: Duration::from_millis(500),
+    rounds_per_sweep: 3,
+    profile_idle: Duration::from_secs(2),
+};
 
 /// Everything that lives as long as the run.
 pub(super) struct World {

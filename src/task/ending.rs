@@ -1,0 +1,268 @@
+//! How tasks end: closed, expired, revoked, denied. Each end is noted, whoever brought it about.
+//!
+//! Takes endings, gives nothing back that was taken: sessions end at once, the role goes, and whoever comes later is told. An ending is written
+//! down first and takes effect in PostgreSQL then, so that no process can make anything new for what has ended.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+
+use super::opening::{remembering, unknown};
+use super::{Task, TaskKey, Tasks, Which, fingerprint};
+use crate::clock::Instant;
+use crate::database::Database;
+use crate::identity::Authenticated;
+use crate::model::ending::{Bearing, Ending, Life, Whom};
+use crate::model::names::{DatabaseName, TaskId};
+use crate::model::principal::Principal;
+use crate::model::refusal::{Code, Failure, Fault, Refusal};
+use crate::sessions::closed;
+use crate::store::{Store, StoreError};
+
+/// Longest that a closed task is remembered when its token names no end.
+const REMEMBER_SECONDS: u64 = 24 * 60 * 60;
+/// How long ended tasks stay in the list.
+const LIST_SECONDS: u64 = 7 * 24 * 60 * 60;
+/// How long a process may be silent before its tasks count as closed.
+const SILENT_SECONDS: u64 = 60;
+
+impl Tasks {
+    /// Closes a task of the caller: the one it names, or the one that its token names.
+    pub async fn close(&self, who: &Authenticated, named: Option<TaskId>) -> Result<Arc<Task>, Failure> {
+        self.refuse_stopped(&who.principal)?;
+        let principal = fingerprint(&who.principal);
+        let is_meant = |key: &TaskKey| match (&key.which, named, &who.task) {
+            (Which::Opened(id), Some(named), _) => *id == named,
+            (Which::Claimed { id, .. }, None, Some(claim)) => *id == claim.external_id,
+            (Which::Ambient | Which::Opened(_) | Which::Claimed { .. }, _, _) => false,
+        };
+        let found = self.open_ones(|key| key.principal == principal && is_meant(key)).await;
+        let Some(task) = found.into_iter().find(|task| !task.is_over(&self.clock)) else {
+            return Err(self.not_open(who, named, &principal).await);
+        };
+        if task.facts.asserted {
+            // Other replicas may serve it too.
+            self.remember(&task, Life::Closed, None).await.map_err(remembering)?;
+        }
+        self.finish(&task, Life::Closed, who.expires_at).await;
+        Ok(task)
+    }
+
+    /// Why a task that is not open here cannot be closed. One that another replica serves is ended through the store.
+    async fn not_open(&self, who: &Authenticated, named: Option<TaskId>, principal: &str) -> Failure {
+        let Some(id) = named else {
+            let refusal = match &who.task {
+                Some(_) => closed(),
+                None => Refusal::new(Code::ArgumentInvalid, "`task` is missing").hint("name the task that `open_task` gave"),
+            };
+            return refusal.into();
+        };
+        match self.store.task(id).await {
+            Ok(Some(record)) if record.principal == principal && record.facts.asserted => closed().into(),
+            Ok(_) => unknown().into(),
+            Err(error) => remembering(error).into(),
+        }
+    }
+
+    /// Ends a task: its sessions, its role, and its place. `token_ends` is until when its token could bring it back.
+    pub(super) async fn finish(&self, task: &Arc<Task>, life: Life, token_ends: Option<Instant>) {
+        let Some(before) = task.moves_to(life) else { return };
+        task.sessions.close().await;
+        self.forget(task);
+        let now = self.clock.now();
+        let noted = async {
+            if matches!(life, Life::Closed | Life::Expired) && matches!(task.key.which, Which::Claimed { .. }) {
+                self.remember(task, life, token_ends).await?;
+            }
+            self.store.note(task.facts.id, life, task.spent.so_far(), Some(now)).await
+        };
+        if let Err(error) = noted.await {
+            tracing::error!(task = %task.facts.id, "{}", Fault::new("noting the end of a task", error).chain());
+        }
+        self.audit.transition(&task.facts, &task.sessions.of().owner, &task.key.database, (before, life)).await;
+    }
+
+    /// Writes down that a task ended, for other replicas and for later tokens that name it.
+    async fn remember(&self, task: &Task, life: Life, token_ends: Option<Instant>) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let of = task.sessions.of();
+        let whom = match &task.key.which {
+            Which::Opened(id) => Whom { task: Some(*id), ..Whom::default() },
+            Which::Claimed { id, .. } => Whom {
+                issuer: Some(of.owner.issuer.clone()),
+                subject: Some(of.owner.subject.clone()),
+                agent: Some(of.owner.agent.clone()),
+                external_id: Some(id.clone()),
+                database: Some(of.database.clone()),
+                task: None,
+            },
+            Which::Ambient => return Ok(()),
+        };
+        let until = token_ends.unwrap_or_else(|| now.plus_seconds(REMEMBER_SECONDS)).max(task.expires_at);
+        let ending = Ending { id: self.clock.uuid7().to_string(), life, whom, at_ns: now, until_ns: until, reason: None };
+        self.store.end(&ending).await
+    }
+
+    fn forget(&self, task: &Arc<Task>) {
+        let slot = self.slots().get(&task.key).cloned();
+        // Whoever holds the slot takes the task out of it.
+        if let Some(Ok(mut place)) = slot.as_ref().map(|slot| slot.try_lock())
+            && place.as_ref().is_some_and(|held| Arc::ptr_eq(held, task))
+        {
+            *place = None;
+        }
+    }
+
+    /// Refuses a principal that an operator stopped, by what was last read.
+    pub fn refuse_stopped(&self, principal: &Principal) -> Result<(), Refusal> {
+        let owner = principal.into();
+        let of = Bearing { owner: &owner, task: None, external_id: None, database: None };
+        let endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
+        let stopped = endings.iter().any(|ending| ending.whom.is_principal() && ending.whom.covers(&of));
+        if stopped { Err(revoked()) } else { Ok(()) }
+    }
+
+    /// Refuses what has ended, by what the store says now.
+    pub(super) async fn refuse_ended(&self, of: &Bearing<'_>) -> Result<(), Failure> {
+        let ending = self.store.ending_of(of, self.clock.now()).await.map_err(remembering)?;
+        match ending {
+            None => Ok(()),
+            Some(ending) if ending.whom.is_principal() => Err(revoked().into()),
+            Some(_) => Err(closed().into()),
+        }
+    }
+
+    /// Reads what was ended elsewhere, and ends it here.
+    pub async fn watch(&self) {
+        let endings = match self.store.endings(self.clock.now()).await {
+            Ok(endings) => endings,
+            Err(error) => {
+                tracing::error!("{}", Fault::new("reading what was ended elsewhere", error).chain());
+                return;
+            }
+        };
+        self.end_here(&endings).await;
+        *self.endings.lock().unwrap_or_else(PoisonError::into_inner) = endings;
+    }
+
+    async fn end_here(&self, endings: &[Ending]) {
+        let mut ending = tokio::task::JoinSet::new();
+        for task in self.all() {
+            let bearing = task.sessions.of().bearing();
+            if let Some(found) = endings.iter().find(|found| found.whom.covers(&bearing)) {
+                let life = found.life;
+                // The sessions go first and side by side: one database that hangs holds up nobody.
+                ending.spawn(async move {
+                    task.sessions.close().await;
+                    (task, life)
+                });
+            }
+        }
+        for (task, life) in ending.join_all().await {
+            self.finish(&task, life, None).await;
+        }
+    }
+
+    /// Closes tasks whose time is over, and notes what the others used.
+    pub async fn close_expired(&self) {
+        let (over, open): (Vec<_>, Vec<_>) = self.all().into_iter().partition(|task| task.is_over(&self.clock));
+        self.finish_all(over, Life::Expired, true).await;
+        let now = self.clock.now();
+        let noted = async {
+            self.store.seen(&self.instance, now).await?;
+            for task in open {
+                self.store.note(task.facts.id, task.life(), task.spent.so_far(), None).await?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        if let Err(error) = noted.await {
+            tracing::error!("{}", Fault::new("noting what tasks use", error).chain());
+        }
+        self.slots().retain(|_, slot| Arc::strong_count(slot) > 1 || slot.try_lock().map_or(true, |place| place.is_some()));
+        self.callers.forget_idle();
+    }
+
+    /// Forgets what nobody asks for any more.
+    pub async fn tidy(&self) {
+        let now = self.clock.now();
+        let before =
+            |seconds: u64| Instant(now.0.saturating_sub(i64::try_from(seconds).unwrap_or(0).saturating_mul(1_000_000_000)));
+        if let Err(error) = self.store.tidy(now, before(SILENT_SECONDS), before(LIST_SECONDS)).await {
+            tracing::error!("{}", Fault::new("tidying the state store", error).chain());
+        }
+    }
+
+    /// Closes every task; at shutdown. Their tokens may open them again elsewhere.
+    pub async fn close_all(&self) {
+        self.finish_all(self.open_ones(|_| true).await, Life::Closed, false).await;
+    }
+
+    /// Ends tasks side by side: one database that hangs delays its own tasks only.
+    async fn finish_all(&self, tasks: Vec<Arc<Task>>, life: Life, for_good: bool) {
+        let mut closing = tokio::task::JoinSet::new();
+        for task in tasks {
+            closing.spawn(async move {
+                task.sessions.close().await;
+                task
+            });
+        }
+        for task in closing.join_all().await {
+            if for_good {
+                self.finish(&task, life, None).await;
+            } else if let Some(before) = task.moves_to(life) {
+                // An agent's own task goes on in another process, or in this one's successor.
+                let life = if task.facts.asserted { before } else { life };
+                let ended = (!life.is_open()).then(|| self.clock.now());
+                if let Err(error) = self.store.note(task.facts.id, life, task.spent.so_far(), ended).await {
+                    tracing::error!(task = %task.facts.id, "{}", Fault::new("noting the end of a task", error).chain());
+                }
+            }
+        }
+    }
+}
+
+/// What stopping somebody did.
+#[derive(Debug, Default)]
+pub struct Stopped {
+    /// Tasks that were open.
+    pub tasks: Vec<TaskId>,
+    /// Roles that were closed in PostgreSQL.
+    pub roles: usize,
+    /// Databases in which roles could not be closed, and why; their servers end the tasks as soon as they read the store.
+    pub unreachable: Vec<(DatabaseName, String)>,
+}
+
+/// Ends what an ending names, in every process: it is written down, and then the roles go, which ends their sessions at once.
+pub async fn stop(store: &Store, databases: &BTreeMap<DatabaseName, Database>, ending: &Ending) -> Result<Stopped, StoreError> {
+    store.end(ending).await?;
+    let mut stopped = Stopped::default();
+    for task in store.tasks(false).await? {
+        let of = Bearing {
+            owner: &task.owner,
+            task: Some(task.facts.id),
+            external_id: task.external_id.as_deref(),
+            database: Some(&task.database),
+        };
+        if !ending.whom.covers(&of) {
+            continue;
+        }
+        stopped.tasks.push(task.facts.id);
+        store.note(task.facts.id, ending.life, task.used, Some(ending.at_ns)).await?;
+        let Some(database) = databases.get(&task.database) else { continue };
+        let closed = match database.ready().await {
+            Ok(governed) => governed.close_task(task.facts.id).await.map_err(|error| error.to_string()),
+            Err(why) => Err(why.to_string()),
+        };
+        match closed {
+            Ok(roles) => stopped.roles = stopped.roles.saturating_add(roles),
+            Err(why) if !stopped.unreachable.iter().any(|(name, _)| *name == task.database) => {
+                stopped.unreachable.push((task.database, why));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(stopped)
+}
+
+fn revoked() -> Refusal {
+    Refusal::new(Code::AccessRevoked, "an operator has stopped this caller").hint("ask your operator")
+}
