@@ -96,6 +96,8 @@ impl Door {
         let metadata = self.resource.routes();
         Router::new()
             .nest_service("/mcp", service)
+            // One of our own: that of a router without one gives way to the merged router's, which did not knock.
+            .fallback(async || StatusCode::NOT_FOUND)
             .layer(middleware::from_fn_with_state(self, knock))
             .merge(metadata)
             .route("/healthz", get(|| async { "ok\n" }))
