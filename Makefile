@@ -50,6 +50,7 @@ generate:
 ## make interop   real clients, other PostgreSQL majors, PostgreSQL's own grammar; needs Node, npm and Python
 interop: setup
 	$(CARGO) build --locked
+	$(CARGO) build --locked --example conformance
 	scripts/interop/run
 
 ## make bench     the measured promises, against their baselines

@@ -19,7 +19,7 @@ use axum::routing::get;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use rmcp::handler::server::ServerHandler;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
-use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use rmcp::transport::streamable_http_server::{SessionManager, StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
@@ -71,21 +71,33 @@ impl Door {
 
     /// The routes of a handler behind this door.
     pub fn router<H: ServerHandler + Clone>(self, handler: H, stop: CancellationToken) -> Router {
+        let service =
+            StreamableHttpService::new(move || Ok(handler.clone()), Arc::new(NeverSessionManager::default()), self.bounds(stop));
+        self.around(service)
+    }
+
+    /// What rmcp is held to behind this door: no sessions, hosts and origins from lists, bounded bodies.
+    pub fn bounds(&self, stop: CancellationToken) -> StreamableHttpServerConfig {
         let settings = &self.settings;
         let hosts = ["localhost", "127.0.0.1", "::1"].into_iter().map(str::to_owned).chain(settings.allowed_hosts.iter().cloned());
         let origins = LOCAL_ORIGINS.iter().map(|&origin| origin.to_owned()).chain(settings.allowed_origins.iter().cloned());
-        let config = StreamableHttpServerConfig::default()
+        StreamableHttpServerConfig::default()
             .with_legacy_session_mode(false)
             .with_json_response(true)
             .with_max_request_body_bytes(settings.max_request_bytes)
             .with_allowed_hosts(hosts)
             .with_allowed_origins(origins)
             .enforce_origin_validation()
-            .with_cancellation_token(stop);
-        let service = StreamableHttpService::new(move || Ok(handler.clone()), Arc::new(NeverSessionManager::default()), config);
+            .with_cancellation_token(stop)
+    }
+
+    /// The routes of rmcp's service behind this door.
+    pub fn around<H: ServerHandler, M: SessionManager>(self, service: StreamableHttpService<H, M>) -> Router {
         let metadata = self.resource.routes();
         Router::new()
             .nest_service("/mcp", service)
+            // One of our own: that of a router without one gives way to the merged router's, which did not knock.
+            .fallback(async || StatusCode::NOT_FOUND)
             .layer(middleware::from_fn_with_state(self, knock))
             .merge(metadata)
             .route("/healthz", get(|| async { "ok\n" }))

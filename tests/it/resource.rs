@@ -111,6 +111,9 @@ async fn metadata_is_public_and_challenges_lead_to_it() {
         let (status, text, _) = challenge(None, json!({"jsonrpc": "2.0", "id": 1, "method": method})).await;
         assert_eq!((status, text), (401, format!("Bearer realm=\"pgteller\", scope=\"pg:describe\", {url}")), "{method}");
     }
+    // Where nothing is, nobody gets further either.
+    let response = reqwest::get(format!("{base}/other")).await.unwrap();
+    assert_eq!((response.status().as_u16(), served.last_entry().http_status), (401, Some(401)));
     // A token without the scope: 403, for this tool's scope and no other; an entry each.
     let token = |scope: &str| issuer.sign(&claims(json!({"scope": scope, "pgteller_task": null})));
     let (status, text, body) = challenge(Some(&token("pg:describe")), call("query")).await;
