@@ -22,6 +22,7 @@ use crate::model::principal::Principal;
 use crate::model::refusal::{Code, Failure, Refusal};
 use crate::model::statement::Statement;
 use crate::model::task::TaskFacts;
+use crate::telemetry::metrics::Metrics;
 
 pub use log::AuditError;
 
@@ -29,6 +30,7 @@ pub use log::AuditError;
 #[derive(Debug, Clone)]
 pub struct Audit {
     log: Arc<log::Log>,
+    metrics: Arc<Metrics>,
     clock: Clock,
 }
 
@@ -39,12 +41,18 @@ pub struct Draft {
     started: std::time::Instant,
     stage: std::time::Instant,
     log: Arc<log::Log>,
+    metrics: Arc<Metrics>,
 }
 
 impl Audit {
     /// Opens this process's own log below `directory`.
     pub fn open(directory: &std::path::Path, durability: Durability, clock: Clock) -> Result<Self, AuditError> {
-        Ok(Self { log: Arc::new(log::Log::create(directory, durability, &clock)?), clock })
+        Ok(Self { log: Arc::new(log::Log::create(directory, durability, &clock)?), metrics: Arc::default(), clock })
+    }
+
+    /// What the entries so far amount to.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Opens an entry: somebody knocked.
@@ -56,6 +64,7 @@ impl Audit {
             started: now,
             stage: now,
             log: Arc::clone(&self.log),
+            metrics: Arc::clone(&self.metrics),
         }
     }
 
@@ -237,6 +246,7 @@ impl Draft {
         let duration = micros(self.started.elapsed());
         let Some(mut entry) = self.entry.take() else { return Ok(()) };
         entry.duration_us = duration;
+        self.metrics.count(&entry);
         self.log.append(&entry).await
     }
 }
@@ -244,8 +254,10 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         let Some(mut entry) = self.entry.take() else { return };
-        entry.outcome = EntryOutcome::Aborted;
+        // The caller went away; or a bug of ours ended the call.
+        entry.outcome = if std::thread::panicking() { EntryOutcome::Failed } else { EntryOutcome::Aborted };
         entry.duration_us = micros(self.started.elapsed());
+        self.metrics.count(&entry);
         let log = Arc::clone(&self.log);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {

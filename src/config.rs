@@ -53,6 +53,8 @@ pub struct Server {
     pub allowed_origins: Vec<String>,
     /// Most bytes of one request. Default: 4194304.
     pub max_request_bytes: Option<usize>,
+    /// Where `/metrics` is served for Prometheus while HTTP is, for instance `127.0.0.1:9464`. Default: nowhere.
+    pub metrics: Option<std::net::SocketAddr>,
     /// Tool to the scopes of which a token needs one; a challenge names the first. Default: none are needed, and policies judge scopes.
     #[serde(default)]
     pub scopes: BTreeMap<String, Vec<String>>,

@@ -33,7 +33,7 @@ use crate::model::refusal::{Code, Failure, Fault, Refusal, scope_insufficient};
 use crate::model::statement::{RelationUse, Statement};
 use crate::model::task::{Narrow, TaskState};
 use crate::policy::input::DatabaseInput;
-use crate::policy::{CallInput, ExportInput, Permitted, Policy, Verdict};
+use crate::policy::{CallInput, ExportInput, Permitted, Policy, ToolsInput, Verdict};
 use crate::sessions::{Executed, Ready, Running};
 use crate::settings::Scopes;
 use crate::sql;
@@ -87,6 +87,17 @@ impl Enforcement {
         }
         let reply = self.audit.close(draft, result).await;
         self.publish(reply, finished, &who)
+    }
+
+    /// The tools that are worth listing to a caller. Nobody is let in by this: each call is judged.
+    pub async fn listed(&self, who: &Authenticated) -> Vec<String> {
+        let input = ToolsInput { principal: &who.principal, task_named: who.task.is_some(), now_ns: self.clock.now() };
+        let mut tools = self.policy.tools(&input).await.unwrap_or_else(|error| {
+            tracing::error!("{}", Fault::new("asking which tools to list", error).chain());
+            Vec::new()
+        });
+        tools.retain(|tool| self.scopes.missing(tool, &who.principal).is_none());
+        tools
     }
 
     async fn serve(

@@ -1,6 +1,7 @@
-//! The two policy questions, answered by Rego compiled to WASM.
+//! The three policy questions, answered by Rego compiled to WASM.
 //!
-//! Takes typed inputs, gives typed answers. `access`: what may this task ever see? `call`: may this statement run now?
+//! Takes typed inputs, gives typed answers. `access`: what may this task ever see? `call`: may this statement run now? `tools`: which tools are
+//! worth listing to this principal?
 //! Undefined, an error, a trap, a timeout, an unknown word in the answer: all deny. Never caches a decision, never reads the clock.
 
 pub mod bundle;
@@ -14,7 +15,7 @@ use std::path::Path;
 use serde_json::value::RawValue;
 
 pub use document::PolicyDocument;
-pub use input::{AccessInput, CallInput, ExportInput};
+pub use input::{AccessInput, CallInput, ExportInput, ToolsInput};
 pub use permit::{Permitted, Verdict};
 
 use crate::model::decision::Decision;
@@ -26,6 +27,8 @@ use crate::settings::PolicySettings;
 pub const ACCESS: &str = "pgteller/access";
 /// Entrypoint of the second question.
 pub const CALL: &str = "pgteller/call";
+/// Entrypoint of the third question.
+pub const TOOLS: &str = "pgteller/tools";
 
 /// Why a policy cannot be loaded, or a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +79,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Loads the bundle and the document, and asks both questions once: nobody must be let in by an empty input.
+    /// Loads the bundle and the document, and asks every question once: nobody must be let in by an empty input.
     pub async fn load(settings: &PolicySettings, cache: Option<&Path>) -> Result<Self, PolicyError> {
         let document = PolicyDocument::parse(&settings.document, &settings.document_path.display().to_string())?;
         let module = match &settings.bundle {
@@ -117,6 +120,13 @@ impl Policy {
         Ok(Verdict::new(input, decision, self.digest.clone()))
     }
 
+    /// Asks which tools are worth listing. Permits nothing: each call is judged.
+    pub async fn tools(&self, input: &ToolsInput<'_>) -> Result<Vec<String>, PolicyError> {
+        let input = raw(TOOLS, input)?;
+        let answer = self.pool.evaluate(TOOLS, &input).await?;
+        serde_json::from_value(answer).map_err(|source| PolicyError::Answer { entrypoint: TOOLS, source })
+    }
+
     /// Loads the embedded bundle over any data, without looking at it; for the table of cases that holds this engine against `opa eval`.
     pub fn load_unchecked(data: &serde_json::Value, cache: Option<&Path>) -> Result<Self, PolicyError> {
         let data = serde_json::json!({"policy": data});
@@ -132,7 +142,7 @@ impl Policy {
 
     async fn try_out(&self) -> Result<(), PolicyError> {
         let nobody = raw(ACCESS, &serde_json::json!({}))?;
-        for entrypoint in [ACCESS, CALL] {
+        for entrypoint in [ACCESS, CALL, TOOLS] {
             let answer = match self.pool.evaluate(entrypoint, &nobody).await {
                 Ok(answer) => answer,
                 // No answer is a deny.
@@ -140,6 +150,7 @@ impl Policy {
                 Err(error) => return Err(error),
             };
             let lets_in = answer.get("allow") == Some(&true.into()) || answer.get("decision") == Some(&"allow".into());
+            let lets_in = lets_in || answer.as_array().is_some_and(|tools| !tools.is_empty());
             if lets_in {
                 return Err(PolicyError::Bundle(format!("`{entrypoint}` allows an empty input")));
             }

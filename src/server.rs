@@ -25,7 +25,7 @@ use crate::store::{Store, StoreError};
 use crate::task::{Callers, Parts, Tasks};
 use crate::transport::mcp::Mcp;
 use crate::transport::tools::{self, ToolsError};
-use crate::transport::{Gate, http, stdio};
+use crate::transport::{Gate, http, metrics, stdio};
 
 /// How long requests may take to end after the stop.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -57,6 +57,15 @@ pub enum ServerError {
     /// Nobody could call.
     #[error("{0}")]
     Nobody(&'static str),
+    /// No metrics.
+    #[error("listening on `{address}` for metrics")]
+    Metrics {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The window broke.
     #[error("serving")]
     Serve(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -193,6 +202,10 @@ impl Server {
             return Err(ServerError::Nobody("`[dev]` works on loopback only: remove it, or listen on 127.0.0.1"));
         }
         let requests = CancellationToken::new();
+        if let Some(address) = self.settings.server.metrics {
+            let listener = TcpListener::bind(address).await.map_err(|source| ServerError::Metrics { address, source })?;
+            tokio::spawn(metrics::serve(listener, Arc::clone(&self.enforcement), requests.clone()));
+        }
         let router = http::router(self.mcp(dev_token)?, &self.settings, requests.clone());
         let house = self.keep_house(stop.clone());
         let until = stop.clone();

@@ -66,6 +66,8 @@ pub struct ServerSettings {
     pub allowed_origins: Vec<String>,
     /// Most bytes of one request.
     pub max_request_bytes: usize,
+    /// Where metrics are served.
+    pub metrics: Option<std::net::SocketAddr>,
     /// The scopes that tools need.
     pub scopes: Scopes,
 }
@@ -208,6 +210,7 @@ impl Settings {
                 allowed_hosts: config.server.allowed_hosts,
                 allowed_origins: config.server.allowed_origins,
                 max_request_bytes: config.server.max_request_bytes.unwrap_or(MAX_REQUEST_BYTES),
+                metrics: config.server.metrics,
                 scopes: scopes(config.server.scopes)?,
             },
             storage: StorageSettings {

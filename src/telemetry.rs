@@ -2,6 +2,8 @@
 //!
 //! Takes a format, sends tracing events to stderr. Never to stdout: that is the stdio transport's wire.
 
+pub mod metrics;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;

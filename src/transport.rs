@@ -6,6 +6,7 @@
 pub mod client;
 pub mod http;
 pub mod mcp;
+pub mod metrics;
 pub mod stdio;
 pub mod tools;
 

@@ -35,6 +35,13 @@ own_task_would_help if {
 }
 
 for_this_principal := {name: grant |
+	some name, grant in for_this_caller
+	fits_database(grant)
+	fits_environment(grant)
+}
+
+# The same on whatever database, for whatever purpose.
+for_this_caller := {name: grant |
 	wellformed.policy
 	some name, grant in data.policy.grants
 	fits_agent(grant)
@@ -42,8 +49,6 @@ for_this_principal := {name: grant |
 	fits_issuer(grant)
 	fits_groups(grant)
 	fits_scopes(grant)
-	fits_database(grant)
-	fits_environment(grant)
 }
 
 fits_task(grant) if {

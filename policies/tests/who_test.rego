@@ -196,3 +196,21 @@ test_what_nobody_foresaw_is_refused if {
 	given.refused(pgteller.access, "no-grant") with input as given.ask with data.policy as given.policy
 		with data.pgteller.refusals as "not a set"
 }
+
+test_tools_are_those_of_the_callers_own_grants if {
+	caller := {"principal": given.ask.principal, "task_named": false, "now_ns": 0}
+	pgteller.tools == ["describe", "explain", "export", "query"] with input as caller with data.policy as given.policy
+	pgteller.tools == ["describe"] with input as caller with data.policy as given.grant_with({"tools": ["describe"]})
+	opening := given.grant_with({"opens": true, "tools": ["query"]})
+	pgteller.tools == ["close_task", "explain", "open_task", "query"] with input as caller with data.policy as opening
+	named := object.union(caller, {"task_named": true})
+	pgteller.tools == ["close_task", "explain", "query"] with input as named with data.policy as opening
+}
+
+test_nobody_in_particular_is_listed_nothing if {
+	pgteller.tools == [] with input as {} with data.policy as given.policy
+	stranger := {"principal": object.union(given.ask.principal, {"agent": "stranger"}), "task_named": true, "now_ns": 0}
+	pgteller.tools == [] with input as stranger with data.policy as given.policy
+	caller := {"principal": given.ask.principal, "task_named": false, "now_ns": 0}
+	pgteller.tools == [] with input as caller with data.policy as {"version": 1, "grants": {"a": {"agents": "x"}}}
+}

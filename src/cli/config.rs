@@ -24,7 +24,7 @@ enum What {
     Reference,
     /// Print the JSON Schema of a policy question's input.
     PolicySchema {
-        /// `access` or `call`.
+        /// `access`, `call` or `tools`.
         question: String,
     },
 }
@@ -51,7 +51,8 @@ impl ConfigCommand {
             What::PolicySchema { question } => match question.as_str() {
                 "access" => say(serde_json::to_string_pretty(&input::access_schema())?),
                 "call" => say(serde_json::to_string_pretty(&input::call_schema())?),
-                other => anyhow::bail!("there is no policy question `{other}`: `access` or `call`"),
+                "tools" => say(serde_json::to_string_pretty(&input::tools_schema())?),
+                other => anyhow::bail!("there is no policy question `{other}`: `access`, `call` or `tools`"),
             },
         }
     }

@@ -1,4 +1,4 @@
-//! The inputs of the two policy questions.
+//! The inputs of the three policy questions.
 //!
 //! Takes borrowed facts, gives JSON. The schemas in `policies/schema/` are generated from these types, and `opa check --strict --schema`
 //! holds the Rego to them. Never holds a planner's estimate: it would count hidden rows (`redteam.md` 12).
@@ -71,6 +71,17 @@ pub struct CallInput<'a> {
     pub now_ns: Instant,
 }
 
+/// The input of `tools`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ToolsInput<'a> {
+    /// Who.
+    pub principal: &'a Principal,
+    /// Whether the token names its task.
+    pub task_named: bool,
+    /// Now.
+    pub now_ns: Instant,
+}
+
 /// What an export would write.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 pub struct ExportInput {
@@ -86,6 +97,11 @@ pub fn access_schema() -> serde_json::Value {
 /// The schema of `call`'s input, as committed in `policies/schema/call_input.json`.
 pub fn call_schema() -> serde_json::Value {
     for_opa(schemars::schema_for!(CallInput<'static>).to_value())
+}
+
+/// The schema of `tools`' input, as committed in `policies/schema/tools_input.json`.
+pub fn tools_schema() -> serde_json::Value {
+    for_opa(schemars::schema_for!(ToolsInput<'static>).to_value())
 }
 
 /// OPA's type checker reads `definitions` and knows no `$defs`, and takes no `format` or `minimum` of numbers for a type.

@@ -76,7 +76,7 @@ impl Pool {
         }
         let _running = self.ticker.run();
         // `access` reads a whole schema and grows its memory; its instance is not kept for the many small questions.
-        let keep = entrypoint == super::CALL;
+        let keep = entrypoint != super::ACCESS;
         let idle = if keep { lock(&self.idle).pop() } else { None };
         let mut instance = match idle {
             Some(instance) => instance,

@@ -168,7 +168,7 @@ async fn knock(State(door): State<Door>, request: Request, next: Next) -> Respon
 
 impl Door {
     /// MCP's own answer to a revision that is not spoken (SEP-2575).
-    async fn refuse_version(&self, draft: Draft, version: &str, id: &Value) -> Response {
+    async fn refuse_version(&self, draft: Draft, version: &str, id: &Option<Value>) -> Response {
         let refusal = Refusal::new(Code::ProtocolInvalid, format!("the protocol version `{version}` is not spoken here"));
         let spoken: Vec<&str> = VERSIONS.iter().map(|known| known.as_str()).collect();
         let data = serde_json::json!({"supported": spoken, "requested": version, "request_id": draft.request_id()});
@@ -214,7 +214,7 @@ impl Door {
 
     async fn refuse(&self, draft: Draft, status: StatusCode, refusal: Refusal) -> Response {
         let data = serde_json::json!({"code": refusal.code, "request_id": draft.request_id()});
-        let body = json_rpc_error(INVALID_REQUEST, &refusal.message, &Value::Null, data);
+        let body = json_rpc_error(INVALID_REQUEST, &refusal.message, &None, data);
         self.answer(draft, status, &refusal, body).await
     }
 
@@ -230,9 +230,13 @@ impl Door {
     }
 }
 
-/// An error in the protocol's own shape.
-fn json_rpc_error(code: i32, message: &str, id: &Value, data: Value) -> String {
-    serde_json::json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message, "data": data}}).to_string()
+/// An error in the protocol's own shape. A message whose id is not known is answered without one.
+fn json_rpc_error(code: i32, message: &str, id: &Option<Value>, data: Value) -> String {
+    let mut error = serde_json::json!({"jsonrpc": "2.0", "error": {"code": code, "message": message, "data": data}});
+    if let (Some(id), Some(members)) = (id, error.as_object_mut()) {
+        members.insert("id".to_owned(), id.clone());
+    }
+    error.to_string()
 }
 
 fn stamp(response: &mut Response, request_id: RequestId) {
@@ -265,7 +269,7 @@ struct Message {
     #[serde(default)]
     method: Option<String>,
     #[serde(default)]
-    id: Value,
+    id: Option<Value>,
     /// Read only for the tool's name: whatever else is in it is rmcp's to judge.
     #[serde(default)]
     params: Option<Box<RawValue>>,

@@ -4,14 +4,18 @@
 //! with nothing but the request id. Both blocks of a result carry the same facts: hosts show one or the other.
 
 use std::borrow::Cow;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::FutureExt;
 use rmcp::ErrorData;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation, ListPromptsResult,
-    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse,
-    ReadResourceResult, Resource, ResourceContents, ServerCapabilities, ServerConfig, Tool,
+    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult, ContentBlock,
+    Implementation, ListPromptsResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams, ProgressNotificationParam,
+    ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, Resource, ResourceContents,
+    ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::{RequestContext, RoleServer};
 use serde_json::{Value, json};
@@ -31,6 +35,9 @@ const EXPORT_SCHEME: &str = "pgteller://exports/";
 /// The revisions that are spoken.
 pub const VERSIONS: &[ProtocolVersion] =
     &[ProtocolVersion::V_2025_06_18, ProtocolVersion::V_2025_11_25, ProtocolVersion::V_2026_07_28];
+
+/// How often a client that asked for progress hears of it.
+const PROGRESS: Duration = Duration::from_secs(1);
 
 /// The key of `_meta` under which a client narrows its own call: `{relations, tools, max_rows}`.
 pub const NARROW_META: &str = "io.github.pgteller/narrow";
@@ -77,23 +84,63 @@ impl Mcp {
         }
         match who.and_then(|who| Ok((who, call?, narrow(&context.meta)?))) {
             Ok((who, call, narrow)) => {
+                let request_id = draft.request_id();
                 let admitted = Admitted { who: Arc::unwrap_or_clone(who), draft, narrow, cancelled: context.ct.clone() };
-                Ok(self.enforcement.handle(admitted, call).await)
+                accompanied(context, self.enforcement.handle(admitted, call)).await.ok_or_else(|| fault(request_id))
             }
             Err(refusal) => Ok(self.enforcement.audit.close(draft, Err(Failure::Refused(refusal))).await),
         }
     }
 
+    /// The tools that are worth listing to this caller: what its policy and its scopes may let it use. Without a good token on stdio there is
+    /// nobody to judge, and the calls will say why.
+    async fn listed(&self, context: &RequestContext<RoleServer>) -> Vec<Tool> {
+        let known = ticket(context).and_then(|ticket| ticket.who.clone());
+        let who = match known {
+            Some(who) => who,
+            None => match self.gate.stdio().await {
+                Ok(who) => Arc::new(who),
+                Err(_) => return self.tools.as_ref().clone(),
+            },
+        };
+        let worth = self.enforcement.listed(&who).await;
+        self.tools.iter().filter(|tool| worth.iter().any(|name| *name == tool.name)).cloned().collect()
+    }
+
     /// The request's open entry. Without one nothing is served: somebody forgot to knock.
     fn entry(&self, context: &RequestContext<RoleServer>) -> Result<(Draft, Option<Arc<Authenticated>>), ErrorData> {
         let parts = context.extensions.get::<axum::http::request::Parts>();
-        let ticket = parts.and_then(|parts| parts.extensions.get::<Ticket>()).or_else(|| context.extensions.get::<Ticket>());
-        let entry = ticket.and_then(|ticket| Some((ticket.take()?, ticket.who.clone())));
+        let entry = ticket(context).and_then(|ticket| Some((ticket.take()?, ticket.who.clone())));
         let (mut draft, who) = entry.ok_or_else(|| ErrorData::internal_error("internal error: the request has no entry", None))?;
         let header = parts.and_then(|parts| parts.headers.get("traceparent")).and_then(|value| value.to_str().ok());
         let trace = context.meta.get_traceparent().or(header).and_then(trace_id);
         draft.update(|entry| entry.trace_id = trace);
         Ok((draft, who))
+    }
+}
+
+/// The ticket that the window gave the request.
+fn ticket(context: &RequestContext<RoleServer>) -> Option<&Ticket> {
+    let parts = context.extensions.get::<axum::http::request::Parts>();
+    parts.and_then(|parts| parts.extensions.get::<Ticket>()).or_else(|| context.extensions.get::<Ticket>())
+}
+
+/// Does a call's work, says every second that it still goes on if the client asked for that, and answers even if a bug of ours ends it.
+async fn accompanied(context: &RequestContext<RoleServer>, work: impl Future<Output = Reply>) -> Option<Reply> {
+    let mut work = std::pin::pin!(AssertUnwindSafe(work).catch_unwind());
+    let Some(token) = context.meta.get_progress_token() else { return work.await.ok() };
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + PROGRESS, PROGRESS);
+    let mut seconds = 0.0;
+    loop {
+        tokio::select! {
+            reply = &mut work => return reply.ok(),
+            _ = ticks.tick() => {
+                seconds += PROGRESS.as_secs_f64();
+                let progress = ProgressNotificationParam::new(token.clone(), seconds).with_message("still running");
+                // A client that went away is noticed elsewhere.
+                let _ = context.peer.notify_progress(progress).await;
+            }
+        }
     }
 }
 
@@ -132,9 +179,9 @@ impl ServerHandler for Mcp {
     async fn list_tools(
         &self,
         _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let mut result = ListToolsResult::with_all_items(self.tools.as_ref().clone());
+        let mut result = ListToolsResult::with_all_items(self.listed(&context).await);
         result.ttl_ms = Some(LIST_TTL_MS);
         result.cache_scope = Some(CacheScope::Private);
         Ok(result)
@@ -163,6 +210,10 @@ impl ServerHandler for Mcp {
         Err(ErrorData::method_not_found::<rmcp::model::ListPromptsRequestMethod>())
     }
 
+    async fn complete(&self, _: CompleteRequestParams, _: RequestContext<RoleServer>) -> Result<CompleteResult, ErrorData> {
+        Err(ErrorData::method_not_found::<rmcp::model::CompleteRequestMethod>())
+    }
+
     async fn call_tool(
         &self,
         request: CallToolRequestParams,
@@ -181,7 +232,8 @@ impl ServerHandler for Mcp {
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         let uri = request.uri.clone();
-        let unknown = || ErrorData::invalid_params("resource not found", Some(json!({"uri": uri})));
+        // -32002 before 2026-07-28, -32602 from then on: rmcp knows which.
+        let unknown = || ErrorData::resource_not_found("resource not found", Some(json!({"uri": uri})));
         let id: ExportId = request.uri.strip_prefix(EXPORT_SCHEME).and_then(|id| id.parse().ok()).ok_or_else(unknown)?;
         let reply = self.serve(Ok(Call::ReadExport(id)), &context).await?;
         match reply.outcome {

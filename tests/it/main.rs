@@ -24,6 +24,7 @@ mod life;
 mod masks;
 mod policies;
 mod preflight;
+mod protocol;
 mod redteam;
 mod refusals;
 mod resource;

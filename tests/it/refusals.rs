@@ -27,7 +27,7 @@ async fn every_tool_refuses_everybody_who_may_not() {
     let keys = tempfile::tempdir().unwrap().keep().join("jwks.json");
     std::fs::write(&keys, issuer.jwks()).unwrap();
     let database = TestDatabase::new("CREATE SCHEMA app; CREATE TABLE app.note(id int PRIMARY KEY);", &["app"]).await;
-    let policy = "version: 1\nunlabelled: clear\ngrants:\n  all: {agents: [bot], purposes: [read], read: {allow: [app.*]}}\n  none: {agents: [toolless], purposes: [read], tools: [], read: {allow: [app.*]}}\n";
+    let policy = "version: 1\nunlabelled: clear\ngrants:\n  all: {agents: [bot], purposes: [read], opens: true, read: {allow: [app.*]}}\n  none: {agents: [toolless], purposes: [read], tools: [], read: {allow: [app.*]}}\n";
     let identity =
         format!("[identity.test]\nissuer = \"https://issuer.test\"\naudiences = [\"{AUDIENCE}\"]\njwks = \"{}\"\n", keys.display());
     let configured = Configured {
@@ -41,7 +41,7 @@ async fn every_tool_refuses_everybody_who_may_not() {
     };
     let served = configured.serve().await;
     let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}});
-    let listed: Value = served.post(Some(&issuer.sign(&claims(json!({})))), &list).await.json().await.unwrap();
+    let listed: Value = served.post(Some(&issuer.sign(&claims(json!({"pgteller_task": null})))), &list).await.json().await.unwrap();
     let declared: Vec<&str> =
         listed["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
     let rows: Vec<&str> = TOOLS.iter().map(|(name, _)| *name).collect();

@@ -7,7 +7,8 @@ use crate::support::server::Configured;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tool_list_is_the_same_whatever_the_database_holds() {
-    let policy = "version: 1\nunlabelled: clear\ngrants: {g: {agents: [bot], ambient: true, read: {allow: [app.*]}}}\n";
+    let policy =
+        "version: 1\nunlabelled: clear\ngrants: {g: {agents: [bot], ambient: true, opens: true, read: {allow: [app.*]}}}\n";
     let mut lists = Vec::new();
     for sql in [
         "CREATE SCHEMA app;",
