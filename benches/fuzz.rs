@@ -245,7 +245,7 @@ fn main() {
     target("policy", &mut |mutator| policy(mutator, &policies));
     target("config", &mut |mutator| config(mutator, &configs));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let identity = Identity::from_settings(&[], Clock::system());
+    let identity = Identity::from_settings(&[], None, Clock::system());
     target("token", &mut |mutator| token(mutator, &identity, &runtime));
     let server = wire::Server::new(runtime);
     target("wire", &mut |mutator| server.one(mutator));

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::Durability;
 use crate::model::call::{Answer, Outcome, Reply};
 use crate::model::decision::Decision;
-use crate::model::ending::{Life, Owner};
+use crate::model::ending::{Ending, Life, Owner};
 use crate::model::entry::{Entry, EntryOutcome, ExportRecord, MAX_SQL_BYTES, RefusalRecord, Who};
 use crate::model::names::{BundleDigest, DatabaseName, RequestId, RoleName};
 use crate::model::principal::Principal;
@@ -122,6 +122,20 @@ impl Audit {
         if let Err(error) = draft.write().await {
             tracing::error!(task = %task.id, %error, "the end of a task could not be noted in the log");
         }
+    }
+}
+
+impl Audit {
+    /// Notes that somebody ended something from outside, or lifted that.
+    pub async fn ended(&self, method: &str, ending: &Ending) -> Result<RequestId, AuditError> {
+        let mut draft = self.draft("operator");
+        let request_id = draft.request_id();
+        draft.update(|entry| {
+            entry.method = Some(method.to_owned());
+            entry.ending = Some(Box::new(ending.clone()));
+            entry.outcome = EntryOutcome::Transition;
+        });
+        draft.write().await.map(|()| request_id)
     }
 }
 
@@ -285,6 +299,6 @@ fn count(entry: &mut Entry, answer: &Answer) {
             entry.export = Some(ExportRecord { id: export.id.to_string(), sha256: export.sha256.clone() });
         }
         Answer::Content(content) => entry.bytes = u64::try_from(content.text.len()).ok(),
-        Answer::Description(_) => {}
+        Answer::Description(_) | Answer::TaskToken(_) => {}
     }
 }

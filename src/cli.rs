@@ -11,6 +11,7 @@ mod profile;
 mod serve;
 mod setup;
 mod status;
+mod task;
 pub mod throwaway;
 
 use std::io::Write;
@@ -50,6 +51,8 @@ enum Command {
     Status(status::Status),
     /// Look at the audit log.
     Audit(audit::AuditCommand),
+    /// See who is at work, and stop them.
+    Task(task::TaskCommand),
     /// Take views out of a migration's way.
     Profile(profile::ProfileCommand),
     /// See it work on a throwaway database.
@@ -74,6 +77,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Doctor(doctor) => Box::pin(doctor.run()).await,
         Command::Status(status) => Box::pin(status.run()).await,
         Command::Audit(audit) => audit.run(),
+        Command::Task(task) => Box::pin(task.run()).await,
         Command::Profile(profile) => Box::pin(profile.run()).await,
         Command::Demo(demo) => Box::pin(demo.run()).await,
     }

@@ -53,6 +53,10 @@ pub struct Server {
     pub allowed_origins: Vec<String>,
     /// Most bytes of one request. Default: 4194304.
     pub max_request_bytes: Option<usize>,
+    /// Whether an orchestrator may exchange its token for the token of one task (RFC 8693) at `/token`, and revoke it (RFC 7009) at `/revoke`. The
+    /// purposes that may be named there are those of grants with `opens`. Default: false.
+    #[serde(default)]
+    pub task_tokens: bool,
     /// Where `/metrics` is served for Prometheus while HTTP is, for instance `127.0.0.1:9464`. Default: nowhere.
     pub metrics: Option<std::net::SocketAddr>,
     /// Tool to the scopes of which a token needs one; a challenge names the first. Default: none are needed, and policies judge scopes.

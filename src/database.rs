@@ -13,6 +13,7 @@ pub mod role;
 pub mod rows;
 pub mod snapshot;
 pub mod sqlstate;
+pub mod stop;
 pub mod target;
 pub mod wire;
 

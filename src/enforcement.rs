@@ -13,6 +13,8 @@
 //! Takes an [`Admitted`] request and a [`Call`], gives a [`Reply`] whose entry is written. Each step consumes what the step before it made.
 //! Nothing reaches a governed database but through here, and a stage is added here or nowhere.
 
+mod errands;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,18 +24,18 @@ use crate::audit::{Audit, Draft};
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::database::rows::JsonRows;
-use crate::describe::{describe, ended, explain, opened, with_plan};
+use crate::describe::{describe, explain, opened, with_plan};
 use crate::export::{Exports, FinishedExport};
-use crate::identity::Authenticated;
+use crate::identity::{Authenticated, TaskTokens};
 use crate::model::call::{Answer, Call, DescribeAsk, ExplainAsk, ExplainOf, ExportAsk, Outcome, Reply, Rows, StatementAsk};
 use crate::model::decision::Limits;
 use crate::model::ending::Life;
-use crate::model::names::{DatabaseName, ExportId, TaskId};
+use crate::model::names::DatabaseName;
 use crate::model::refusal::{Code, Failure, Fault, Refusal, scope_insufficient};
 use crate::model::statement::{RelationUse, Statement};
 use crate::model::task::{Narrow, TaskState};
 use crate::policy::input::DatabaseInput;
-use crate::policy::{CallInput, ExportInput, Permitted, Policy, ToolsInput, Verdict};
+use crate::policy::{CallInput, ExportInput, Permitted, Policy, Verdict};
 use crate::sessions::{Executed, Ready, Running};
 use crate::settings::Scopes;
 use crate::sql;
@@ -59,6 +61,8 @@ pub struct Enforcement {
     pub databases: BTreeMap<DatabaseName, Database>,
     /// What tools need of a token.
     pub scopes: Scopes,
+    /// Issues tokens for tasks, where configuration wants it.
+    pub task_tokens: Option<Arc<TaskTokens>>,
     /// Time.
     pub clock: Clock,
 }
@@ -89,17 +93,6 @@ impl Enforcement {
         self.publish(reply, finished, &who)
     }
 
-    /// The tools that are worth listing to a caller. Nobody is let in by this: each call is judged.
-    pub async fn listed(&self, who: &Authenticated) -> Vec<String> {
-        let input = ToolsInput { principal: &who.principal, task_named: who.task.is_some(), now_ns: self.clock.now() };
-        let mut tools = self.policy.tools(&input).await.unwrap_or_else(|error| {
-            tracing::error!("{}", Fault::new("asking which tools to list", error).chain());
-            Vec::new()
-        });
-        tools.retain(|tool| self.scopes.missing(tool, &who.principal).is_none());
-        tools
-    }
-
     async fn serve(
         &self,
         who: &Authenticated,
@@ -116,6 +109,8 @@ impl Enforcement {
         let call = match call {
             Call::ReadExport(id) => return self.read_export(id, who),
             Call::CloseTask(named) => return self.close_task(who, named, draft).await,
+            Call::Exchange(ask) => return self.exchange(who, &ask, draft).await,
+            Call::RevokeTask => return self.revoke(who, draft).await,
             other => other,
         };
         let database = self.database(call.database())?;
@@ -129,8 +124,7 @@ impl Enforcement {
         draft.entered(&entered.task.facts, entered.opened.then_some(Life::Opened));
         draft.stage("enter");
         let task = &entered.task;
-        let narrow = task.narrow.and(narrow);
-        if !narrow.allows(call.scoped_as()) {
+        if !(task.narrow.allows(call.scoped_as()) && narrow.allows(call.scoped_as())) {
             return Err(
                 Refusal::new(Code::PolicyDenied, format!("this task was narrowed, and `{}` is left out", call.tool())).into()
             );
@@ -142,22 +136,13 @@ impl Enforcement {
             Call::Describe(ask) => step.describe(&ask, draft).await,
             Call::Explain(ask) => step.explain(ask, draft).await,
             Call::OpenTask(_) => Ok(step.opened().await),
-            Call::ReadExport(_) | Call::CloseTask(_) => Err(Fault::new("serving a call", "it needs no task").into()),
+            Call::ReadExport(_) | Call::CloseTask(_) | Call::Exchange(_) | Call::RevokeTask => {
+                Err(Fault::new("serving a call", "it needs no task").into())
+            }
         }?;
         // What ended meanwhile gives nothing any more.
         task.sessions.still_open()?;
         Ok(answer)
-    }
-
-    fn read_export(&self, id: ExportId, who: &Authenticated) -> Result<Answer, Failure> {
-        self.tasks.refuse_stopped(&who.principal)?;
-        self.exports.read(id, &who.principal).map(Answer::Content)
-    }
-
-    async fn close_task(&self, who: &Authenticated, named: Option<TaskId>, draft: &mut Draft) -> Result<Answer, Failure> {
-        let task = self.tasks.close(who, named).await?;
-        draft.entered(&task.facts, Some(Life::Closed));
-        Ok(Answer::description(ended(&task.facts, task.used())))
     }
 
     fn publish(&self, reply: Reply, finished: Option<FinishedExport>, who: &Authenticated) -> Reply {
@@ -190,7 +175,8 @@ struct Step<'a> {
     who: &'a Authenticated,
     task: &'a Task,
     database: &'a Database,
-    narrow: Narrow,
+    /// What the client narrows this call to; its task's own limits are in the grants.
+    narrow: &'a Narrow,
     cancelled: &'a CancellationToken,
 }
 
@@ -325,7 +311,7 @@ impl Step<'_> {
 
     /// Sets aside what it may use of the task's budget, within what the client narrowed the call to.
     fn reserve(&self, permitted: Permitted<Ready>) -> Result<(Permitted<Ready>, Reservation), Refusal> {
-        let most = self.narrow.max_rows.unwrap_or(u64::MAX);
+        let most = [self.task.narrow.max_rows, self.narrow.max_rows].into_iter().flatten().min().unwrap_or(u64::MAX);
         let permitted = permitted.within(|limits| Limits { max_rows: limits.max_rows.min(most), ..limits });
         let (reservation, left) = self.task.reserve(permitted.subject().rights(), *permitted.limits())?;
         Ok((permitted.within(|_| left), reservation))

@@ -9,6 +9,11 @@ mod fetch;
 mod introspection;
 mod jwks;
 mod jwt;
+pub mod own;
+
+use std::sync::Arc;
+
+pub use own::TaskTokens;
 
 use crate::clock::{Clock, Instant};
 use crate::model::principal::{Principal, TaskClaim};
@@ -74,6 +79,7 @@ pub struct Authenticated {
 #[derive(Debug)]
 pub struct Identity {
     issuers: Vec<Issuer>,
+    own: Option<Arc<TaskTokens>>,
     clock: Clock,
 }
 
@@ -92,8 +98,8 @@ enum Prover {
 }
 
 impl Identity {
-    /// Prepares the issuers; keys are fetched when first needed.
-    pub fn from_settings(issuers: &[IssuerSettings], clock: Clock) -> Self {
+    /// Prepares the issuers; keys are fetched when first needed. `own` are the task tokens that we issue ourselves.
+    pub fn from_settings(issuers: &[IssuerSettings], own: Option<Arc<TaskTokens>>, clock: Clock) -> Self {
         let keys = |issuer: &IssuerSettings, signature: &SignatureSettings, purpose| {
             jwks::Keys::new(signature.keys.clone(), purpose, issuer)
         };
@@ -103,7 +109,7 @@ impl Identity {
             Proof::Introspection(asked) => Prover::Introspection(Box::new(introspection::Introspection::new(asked, issuer))),
         };
         let issuers = issuers.iter().map(|issuer| Issuer { settings: issuer.clone(), prover: prover(issuer) }).collect();
-        Self { issuers, clock }
+        Self { issuers, own, clock }
     }
 
     /// Verifies a token.
@@ -116,6 +122,11 @@ impl Identity {
             Ok(unverified) => unverified,
             Err(malformed) => return self.opaque(token).await.unwrap_or(Err(malformed)),
         };
+        if let Some(own) = &self.own
+            && let Some(verified) = own.verify(token, &unverified).await
+        {
+            return verified;
+        }
         let issuer = self.issuer_of(&unverified).ok_or(IdentityError::Issuer)?;
         let claims = issuer.claims(token, &unverified, &self.clock).await?;
         claims::read(&claims, &issuer.settings)

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::database::Database;
 use crate::enforcement::Enforcement;
 use crate::export::Exports;
-use crate::identity::Identity;
+use crate::identity::{Identity, TaskTokens};
 use crate::model::names::DatabaseName;
 use crate::policy::{Policy, PolicyError};
 use crate::profile;
@@ -135,17 +135,14 @@ impl Server {
             store: store.clone(),
             audit: audit.clone(),
             callers: Callers::new(settings.per_principal, settings.per_agent),
+            databases: settings.databases.clone(),
         });
         tasks.watch().await;
-        let enforcement = Arc::new(Enforcement {
-            audit,
-            policy,
-            tasks,
-            exports,
-            databases,
-            scopes: settings.server.scopes.clone(),
-            clock: clock.clone(),
-        });
+        let own = settings.server.public_url.clone().filter(|_| settings.server.task_tokens);
+        let task_tokens = own.map(|issuer| Arc::new(TaskTokens::new(issuer, store.clone(), clock.clone())));
+        let scopes = settings.server.scopes.clone();
+        let enforcement =
+            Arc::new(Enforcement { audit, policy, tasks, exports, databases, scopes, task_tokens, clock: clock.clone() });
         Ok(Self { settings, enforcement, store, clock, house: House::default() })
     }
 
@@ -162,7 +159,8 @@ impl Server {
     fn mcp(&self, dev_token: Option<&Secret>) -> Result<Mcp, ServerError> {
         let names: Vec<DatabaseName> = self.enforcement.databases.keys().cloned().collect();
         let tools = tools::list(&names).map_err(ServerError::Tools)?;
-        let identity = Identity::from_settings(&self.settings.issuers, self.clock.clone());
+        let own = self.enforcement.task_tokens.clone();
+        let identity = Identity::from_settings(&self.settings.issuers, own, self.clock.clone());
         let gate = Gate::new(identity, self.settings.dev.clone(), dev_token);
         Ok(Mcp::new(Arc::clone(&self.enforcement), Arc::new(gate), tools))
     }

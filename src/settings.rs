@@ -66,6 +66,8 @@ pub struct ServerSettings {
     pub allowed_origins: Vec<String>,
     /// Most bytes of one request.
     pub max_request_bytes: usize,
+    /// Whether tokens may be exchanged for task tokens.
+    pub task_tokens: bool,
     /// Where metrics are served.
     pub metrics: Option<std::net::SocketAddr>,
     /// The scopes that tools need.
@@ -181,6 +183,7 @@ impl Settings {
         if public_url.as_ref().is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
             return Err(invalid("server.public_url", "must begin with https:// or http://"));
         }
+        let task_tokens = task_tokens(&config.server)?;
         let issuers = config
             .identity
             .iter()
@@ -191,6 +194,14 @@ impl Settings {
             return Err(invalid(
                 format!("identity.{}.introspection", second.name),
                 "an opaque token does not say whose it is: only one issuer may be asked about them",
+            ));
+        }
+        if let (true, Some(own)) = (task_tokens, &public_url)
+            && let Some(issuer) = issuers.iter().find(|issuer| issuer.issuer == *own)
+        {
+            return Err(invalid(
+                format!("identity.{}.issuer", issuer.name),
+                "is our own `server.public_url`, under which we issue task tokens",
             ));
         }
         if issuers.is_empty() && config.dev.is_none() {
@@ -210,6 +221,7 @@ impl Settings {
                 allowed_hosts: config.server.allowed_hosts,
                 allowed_origins: config.server.allowed_origins,
                 max_request_bytes: config.server.max_request_bytes.unwrap_or(MAX_REQUEST_BYTES),
+                task_tokens,
                 metrics: config.server.metrics,
                 scopes: scopes(config.server.scopes)?,
             },
@@ -245,6 +257,13 @@ fn scopes(written: BTreeMap<String, Vec<String>>) -> Result<Scopes, ConfigError>
         }
     }
     Ok(Scopes(written))
+}
+
+fn task_tokens(written: &config::Server) -> Result<bool, ConfigError> {
+    match (written.task_tokens, &written.public_url) {
+        (true, None) => Err(invalid("server.task_tokens", "task tokens name us as issuer and audience: set `server.public_url`")),
+        (wanted, _) => Ok(wanted),
+    }
 }
 
 fn policy(written: &config::Policy, base: &Path) -> Result<PolicySettings, ConfigError> {
@@ -287,7 +306,12 @@ fn dev(written: config::Dev) -> DevSettings {
         claims: written.claims.into_iter().collect::<Map<String, Value>>(),
         dev: true,
     };
-    let task = written.purpose.map(|purpose| TaskClaim { external_id: "dev".to_owned(), purpose, narrow: Narrow::default() });
+    let task = written.purpose.map(|purpose| TaskClaim {
+        external_id: "dev".to_owned(),
+        purpose,
+        narrow: Narrow::default(),
+        asserted: false,
+    });
     DevSettings { principal, task }
 }
 

@@ -33,7 +33,7 @@ const STEPS: &[&[&str]] = &[&[
      rows_out BIGINT NOT NULL, bytes_out BIGINT NOT NULL, instance TEXT NOT NULL)",
     "CREATE INDEX task_life ON task (life)",
     "CREATE TABLE ending (id TEXT PRIMARY KEY, life TEXT NOT NULL, task TEXT, issuer TEXT, subject TEXT, agent TEXT, external_id TEXT, db TEXT, \
-     at BIGINT NOT NULL, until BIGINT NOT NULL, reason TEXT)",
+     at BIGINT NOT NULL, until BIGINT NOT NULL, reason TEXT, by_whom TEXT)",
     "CREATE TABLE signing_key (id TEXT PRIMARY KEY, created_at BIGINT NOT NULL, private_key TEXT NOT NULL, public_key TEXT NOT NULL)",
 ]];
 

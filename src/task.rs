@@ -7,6 +7,7 @@ mod callers;
 mod ending;
 mod opening;
 mod spent;
+mod token;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
@@ -32,6 +33,7 @@ use crate::model::refusal::Refusal;
 use crate::model::task::{Narrow, TaskFacts, TaskState};
 use crate::policy::Policy;
 use crate::sessions::{Rights, TaskSessions};
+use crate::settings::DatabaseSettings;
 use crate::store::Store;
 
 /// What makes two requests belong to one task: all that `access` sees of the caller and of what it is for.
@@ -155,6 +157,7 @@ pub struct Tasks {
     /// What others ended, as last read.
     endings: Mutex<Vec<Ending>>,
     callers: Callers,
+    databases: Vec<DatabaseSettings>,
     /// Tells newer rights from older ones.
     sequence: AtomicU64,
 }
@@ -177,12 +180,14 @@ pub struct Parts {
     pub audit: Audit,
     /// How much anybody may ask for.
     pub callers: Callers,
+    /// Where roles are closed that other processes made.
+    pub databases: Vec<DatabaseSettings>,
 }
 
 impl Tasks {
     /// None yet.
     pub fn new(parts: Parts) -> Self {
-        let Parts { policy, clock, ambient_purpose, store, audit, callers } = parts;
+        let Parts { policy, clock, ambient_purpose, store, audit, callers, databases } = parts;
         Self {
             policy,
             instance: clock.random_hex::<8>(),
@@ -193,6 +198,7 @@ impl Tasks {
             open: Mutex::default(),
             endings: Mutex::default(),
             callers,
+            databases,
             sequence: AtomicU64::new(0),
         }
     }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sha2::{Digest, Sha256};
 
 use crate::audit::Draft;
-use crate::identity::{Authenticated, Identity};
+use crate::identity::{Authenticated, Identity, IdentityError};
 use crate::model::refusal::{Code, Refusal};
 use crate::secret::{ExposeSecret, Secret};
 use crate::settings::DevSettings;
@@ -66,6 +66,11 @@ impl Gate {
             (Some(dev), Some(expected)) if hash == expected => Ok(local(dev)),
             _ => Ok(self.identity.authenticate(&token).await?),
         }
+    }
+
+    /// A token that came otherwise than as a bearer's, to be exchanged or revoked.
+    pub async fn token(&self, token: &Secret) -> Result<Authenticated, IdentityError> {
+        self.identity.authenticate(token).await
     }
 
     /// The caller of a stdio server: its configured token, else `[dev]`.

@@ -52,7 +52,7 @@ async fn main() -> anyhow::Result<()> {
     let clock = Clock::system();
     let token = clock.random_hex::<32>();
     let audit = Audit::open(&settings.storage.dir.join("audit"), settings.storage.durability, clock.clone())?;
-    let identity = Identity::from_settings(&settings.issuers, clock.clone());
+    let identity = Identity::from_settings(&settings.issuers, None, clock.clone());
     let gate = Arc::new(Gate::new(identity, settings.dev.clone(), Some(&Secret::from(token.clone()))));
     let door = Door::new(audit, gate, &settings);
     let fixtures = Fixtures::new(&clock);

@@ -18,7 +18,7 @@ use super::role::{Kept, Swept};
 use super::target::Target;
 use super::{DatabaseError, SETUP_VERSION, role, snapshot};
 use crate::clock::Clock;
-use crate::model::names::{DatabaseName, InstallationId, InstanceId, TaskId};
+use crate::model::names::{DatabaseName, InstallationId, InstanceId};
 use crate::model::snapshot::Snapshot;
 use crate::settings::DatabaseSettings;
 
@@ -326,19 +326,6 @@ impl Governed {
         self.bounded(async {
             let mut guard = self.admin().await?;
             role::close(guard.client()?, name).await
-        })
-        .await
-    }
-
-    /// Closes every role of a task, whatever process made it. Gives how many there were.
-    pub async fn close_task(&self, task: TaskId) -> Result<usize, DatabaseError> {
-        self.bounded(async {
-            let mut guard = self.admin().await?;
-            let roles = role::of_task(guard.client()?, &self.installation, task).await?;
-            for name in &roles {
-                role::close(guard.client()?, name).await?;
-            }
-            Ok(roles.len())
         })
         .await
     }

@@ -126,6 +126,21 @@ pub async fn create(
     Ok(TaskRole { name: RoleName(name), password: Secret::from(password), _keep: keep })
 }
 
+/// Takes a task's rights and ends its sessions, without waiting for them.
+pub async fn cut_off(client: &Client, role: &str) -> Result<(), DatabaseError> {
+    match client.execute("SELECT pgteller_api.revoke_task($1::text::name)", &[&role]).await {
+        Ok(_) => {}
+        // Its own process closed it meanwhile.
+        Err(error) if error.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => return Ok(()),
+        Err(error) => return Err(DatabaseError::admin("revoking a task")(error)),
+    }
+    client
+        .execute("SELECT pgteller_api.end_sessions($1::text::name, 0)", &[&role])
+        .await
+        .map_err(DatabaseError::admin("ending a task's sessions"))?;
+    Ok(())
+}
+
 /// Closes a task: no login, no profile, no parameters, no sessions, no role. Each step bites at once and stands alone.
 pub async fn close(client: &Client, role: &str) -> Result<(), DatabaseError> {
     match client.execute("SELECT pgteller_api.revoke_task($1::text::name)", &[&role]).await {

@@ -86,7 +86,7 @@ fn task(claims: &Map<String, Value>, settings: &IssuerSettings) -> Result<Option
 fn named(id: Option<&Value>, purpose: Option<&Value>, narrow: Narrow) -> Option<TaskClaim> {
     let external_id = name(id?).filter(|id| id.len() <= MAX_TASK_ID)?;
     let purpose = name(purpose?).filter(|purpose| is_purpose(purpose))?;
-    Some(TaskClaim { external_id, purpose, narrow })
+    Some(TaskClaim { external_id, purpose, narrow, asserted: false })
 }
 
 /// The one element of `authorization_details` that is ours and meant for us.

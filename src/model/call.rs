@@ -2,11 +2,15 @@
 //!
 //! Takes nothing. Gives the types between the windows (`transport`) and the spine. Never knows MCP or HTTP.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::model::mask::Mask;
 use crate::model::names::{DatabaseName, ExportId, RequestId, TaskId};
+use crate::model::principal::TaskClaim;
 use crate::model::refusal::Refusal;
+use crate::secret::Secret;
 
 /// The tools by name, as configuration may speak of them.
 pub const TOOLS: &[&str] = &["query", "describe", "export", "explain", "open_task", "close_task"];
@@ -28,6 +32,10 @@ pub enum Call {
     OpenTask(OpenAsk),
     /// The end of a task.
     CloseTask(Option<TaskId>),
+    /// A token for a task, in exchange for a token without one (RFC 8693).
+    Exchange(ExchangeAsk),
+    /// The end of the task that the caller's task token names, for good (RFC 7009).
+    RevokeTask,
 }
 
 impl Call {
@@ -41,6 +49,8 @@ impl Call {
             Self::ReadExport(_) => "read-export",
             Self::OpenTask(_) => "open_task",
             Self::CloseTask(_) => "close_task",
+            Self::Exchange(_) => "exchange",
+            Self::RevokeTask => "revoke",
         }
     }
 
@@ -49,6 +59,8 @@ impl Call {
         match self {
             Self::Explain(_) => "explain",
             Self::ReadExport(_) => "export",
+            Self::Exchange(_) => "open_task",
+            Self::RevokeTask => "close_task",
             Self::Query(_) | Self::Describe(_) | Self::Export(_) | Self::OpenTask(_) | Self::CloseTask(_) => self.tool(),
         }
     }
@@ -56,7 +68,7 @@ impl Call {
     /// The database asked for, if one was named.
     pub fn database(&self) -> Option<&DatabaseName> {
         match (self, self.place()) {
-            (Self::OpenTask(ask), _) => ask.database.as_ref(),
+            (Self::OpenTask(ask) | Self::Exchange(ExchangeAsk { task: ask, .. }), _) => ask.database.as_ref(),
             (_, place) => place.and_then(|place| place.database.as_ref()),
         }
     }
@@ -72,7 +84,7 @@ impl Call {
             Self::Describe(ask) => Some(&ask.place),
             Self::Export(ask) => Some(&ask.statement.place),
             Self::Explain(ask) => Some(&ask.statement.place),
-            Self::ReadExport(_) | Self::OpenTask(_) | Self::CloseTask(_) => None,
+            Self::ReadExport(_) | Self::OpenTask(_) | Self::CloseTask(_) | Self::Exchange(_) | Self::RevokeTask => None,
         }
     }
 }
@@ -97,6 +109,30 @@ pub struct OpenAsk {
     pub ttl_seconds: Option<u64>,
     /// Which database.
     pub database: Option<DatabaseName>,
+}
+
+/// A task whose token is asked for.
+#[derive(Debug, Clone)]
+pub struct ExchangeAsk {
+    /// The task.
+    pub task: OpenAsk,
+    /// The tools that it needs, and no others.
+    pub tools: Option<Vec<String>>,
+    /// Most rows of one answer or file.
+    pub max_rows: Option<u64>,
+}
+
+/// A token for one task.
+#[derive(Debug)]
+pub struct TaskToken {
+    /// The token.
+    pub token: Secret,
+    /// The task, as the token names it.
+    pub task: TaskClaim,
+    /// How long it holds.
+    pub expires_in: Duration,
+    /// The principal's scopes.
+    pub scopes: Vec<String>,
 }
 
 /// A statement with its bind parameters.
@@ -219,6 +255,8 @@ pub enum Answer {
     Export(Exported),
     /// The content of a published file.
     Content(ExportContent),
+    /// A token for one task.
+    TaskToken(Box<TaskToken>),
 }
 
 impl Answer {

@@ -98,7 +98,7 @@ pub struct TaskRecord {
     /// In which database.
     pub database: DatabaseName,
     /// Its orchestrator's name for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
     /// What it is narrowed to.
     #[serde(skip_serializing_if = "is_wide")]
@@ -114,6 +114,13 @@ pub struct TaskRecord {
     pub instance: String,
 }
 
+impl TaskRecord {
+    /// Whether its agent opened it by name, and may go on with it in any process.
+    pub fn is_agents_own(&self) -> bool {
+        self.facts.asserted && self.external_id.is_none()
+    }
+}
+
 fn is_wide(narrow: &Narrow) -> bool {
     *narrow == Narrow::default()
 }
@@ -122,22 +129,22 @@ fn is_wide(narrow: &Narrow) -> bool {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Whom {
     /// One task.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskId>,
     /// Tokens of an issuer.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
     /// A subject.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// An agent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
     /// A task as its orchestrator names it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
     /// In one database.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabaseName>,
 }
 
@@ -182,7 +189,7 @@ impl Whom {
 }
 
 /// Something that ended, and stays so for a while: a task, or all that somebody does.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ending {
     /// Its id; later ones sort higher.
     pub id: String,
@@ -195,6 +202,9 @@ pub struct Ending {
     /// Until when it is remembered.
     pub until_ns: Instant,
     /// Why, for operators.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Who ended it, if it was neither the clock nor the task's own agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::clock::Instant;
 use crate::model::decision::Decision;
-use crate::model::ending::Life;
+use crate::model::ending::{Ending, Life};
 use crate::model::names::{BundleDigest, DatabaseName, RequestId, RoleName};
 use crate::model::principal::Actor;
 use crate::model::refusal::Refusal;
@@ -33,6 +33,9 @@ pub struct Entry {
     /// The states that its task went into.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub task_life: Vec<Life>,
+    /// What was ended from outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Box<Ending>>,
     /// The protocol method, once read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
@@ -165,6 +168,7 @@ impl Entry {
             time: at.rfc3339(),
             transport: transport.to_owned(),
             task_life: Vec::new(),
+            ending: None,
             method: None,
             principal: None,
             task: None,

@@ -48,7 +48,7 @@ impl Principal {
 }
 
 /// What the caller's token says about its task, beside who it is.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskClaim {
     /// The orchestrator's id of the task.
     pub external_id: String,
@@ -56,4 +56,7 @@ pub struct TaskClaim {
     pub purpose: String,
     /// What it is narrowed to.
     pub narrow: Narrow,
+    /// Whether the purpose is the word of whoever exchanged a token for this one, and not of its issuer.
+    #[serde(default)]
+    pub asserted: bool,
 }

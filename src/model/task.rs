@@ -25,21 +25,6 @@ pub struct Narrow {
 }
 
 impl Narrow {
-    /// Both at once: what either takes away is away.
-    #[must_use]
-    pub fn and(&self, other: &Self) -> Self {
-        let common = |a: &Option<Vec<String>>, b: &Option<Vec<String>>| match (a, b) {
-            (Some(a), Some(b)) => Some(a.iter().filter(|item| b.contains(item)).cloned().collect()),
-            (Some(one), None) | (None, Some(one)) => Some(one.clone()),
-            (None, None) => None,
-        };
-        Self {
-            relations: common(&self.relations, &other.relations),
-            tools: common(&self.tools, &other.tools),
-            max_rows: self.max_rows.into_iter().chain(other.max_rows).min(),
-        }
-    }
-
     /// Whether a relation stays.
     pub fn keeps(&self, relation: &RelationName) -> bool {
         let Some(relations) = &self.relations else { return true };

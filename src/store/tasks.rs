@@ -87,8 +87,8 @@ impl Store {
     /// Remembers an ending.
     pub async fn end(&self, ending: &Ending) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO ending (id, life, task, issuer, subject, agent, external_id, db, at, until, reason) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+            "INSERT INTO ending (id, life, task, issuer, subject, agent, external_id, db, at, until, reason, by_whom) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
         )
         .bind(&ending.id)
         .bind(ending.life.as_str())
@@ -101,6 +101,7 @@ impl Store {
         .bind(ending.at_ns.0)
         .bind(ending.until_ns.0)
         .bind(ending.reason.clone())
+        .bind(ending.by.clone())
         .execute(&self.pool)
         .await
         .map_err(StoreError::query("remembering an ending"))?;
@@ -110,7 +111,7 @@ impl Store {
     /// The endings that hold now, the oldest first.
     pub async fn endings(&self, now: Instant) -> Result<Vec<Ending>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, life, task, issuer, subject, agent, external_id, db, at, until, reason FROM ending WHERE until > $1 ORDER BY id",
+            "SELECT id, life, task, issuer, subject, agent, external_id, db, at, until, reason, by_whom FROM ending WHERE until > $1 ORDER BY id",
         )
         .bind(now.0)
         .fetch_all(&self.pool)
@@ -146,7 +147,7 @@ impl Store {
             ("DELETE FROM task WHERE life NOT IN ('opened', 'active') AND expires_at < $1", forget),
             ("DELETE FROM instance WHERE seen_at < $1", dead),
             (
-                "UPDATE task SET life = 'closed', ended_at = $1 WHERE life IN ('opened', 'active') AND asserted = 0 \
+                "UPDATE task SET life = 'closed', ended_at = $1 WHERE life IN ('opened', 'active') AND (asserted = 0 OR external_id IS NOT NULL) \
                  AND instance NOT IN (SELECT id FROM instance)",
                 now,
             ),
@@ -205,6 +206,7 @@ fn read_ending(row: &AnyRow) -> Result<Ending, sqlx::Error> {
         at_ns: Instant(row.try_get("at")?),
         until_ns: Instant(row.try_get("until")?),
         reason: row.try_get("reason")?,
+        by: row.try_get("by_whom")?,
     })
 }
 

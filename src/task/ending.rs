@@ -9,13 +9,14 @@ use std::sync::{Arc, PoisonError};
 use super::opening::{remembering, unknown};
 use super::{Task, TaskKey, Tasks, Which, fingerprint};
 use crate::clock::Instant;
-use crate::database::Database;
+use crate::database::stop::stop_tasks;
 use crate::identity::Authenticated;
 use crate::model::ending::{Bearing, Ending, Life, Whom};
 use crate::model::names::{DatabaseName, TaskId};
 use crate::model::principal::Principal;
 use crate::model::refusal::{Code, Failure, Fault, Refusal};
 use crate::sessions::closed;
+use crate::settings::DatabaseSettings;
 use crate::store::{Store, StoreError};
 
 /// Longest that a closed task is remembered when its token names no end.
@@ -39,7 +40,7 @@ impl Tasks {
         let Some(task) = found.into_iter().find(|task| !task.is_over(&self.clock)) else {
             return Err(self.not_open(who, named, &principal).await);
         };
-        if task.facts.asserted {
+        if matches!(task.key.which, Which::Opened(_)) {
             // Other replicas may serve it too.
             self.remember(&task, Life::Closed, None).await.map_err(remembering)?;
         }
@@ -57,7 +58,7 @@ impl Tasks {
             return refusal.into();
         };
         match self.store.task(id).await {
-            Ok(Some(record)) if record.principal == principal && record.facts.asserted => closed().into(),
+            Ok(Some(record)) if record.principal == principal && record.is_agents_own() => closed().into(),
             Ok(_) => unknown().into(),
             Err(error) => remembering(error).into(),
         }
@@ -98,7 +99,7 @@ impl Tasks {
             Which::Ambient => return Ok(()),
         };
         let until = token_ends.unwrap_or_else(|| now.plus_seconds(REMEMBER_SECONDS)).max(task.expires_at);
-        let ending = Ending { id: self.clock.uuid7().to_string(), life, whom, at_ns: now, until_ns: until, reason: None };
+        let ending = Ending { id: self.clock.uuid7().to_string(), life, whom, at_ns: now, until_ns: until, reason: None, by: None };
         self.store.end(&ending).await
     }
 
@@ -210,7 +211,7 @@ impl Tasks {
                 self.finish(&task, life, None).await;
             } else if let Some(before) = task.moves_to(life) {
                 // An agent's own task goes on in another process, or in this one's successor.
-                let life = if task.facts.asserted { before } else { life };
+                let life = if matches!(task.key.which, Which::Opened(_)) { before } else { life };
                 let ended = (!life.is_open()).then(|| self.clock.now());
                 if let Err(error) = self.store.note(task.facts.id, life, task.spent.so_far(), ended).await {
                     tracing::error!(task = %task.facts.id, "{}", Fault::new("noting the end of a task", error).chain());
@@ -232,9 +233,10 @@ pub struct Stopped {
 }
 
 /// Ends what an ending names, in every process: it is written down, and then the roles go, which ends their sessions at once.
-pub async fn stop(store: &Store, databases: &BTreeMap<DatabaseName, Database>, ending: &Ending) -> Result<Stopped, StoreError> {
+pub async fn stop(store: &Store, databases: &[DatabaseSettings], ending: &Ending) -> Result<Stopped, StoreError> {
     store.end(ending).await?;
     let mut stopped = Stopped::default();
+    let mut meant: BTreeMap<DatabaseName, Vec<TaskId>> = BTreeMap::new();
     for task in store.tasks(false).await? {
         let of = Bearing {
             owner: &task.owner,
@@ -242,22 +244,22 @@ pub async fn stop(store: &Store, databases: &BTreeMap<DatabaseName, Database>, e
             external_id: task.external_id.as_deref(),
             database: Some(&task.database),
         };
-        if !ending.whom.covers(&of) {
-            continue;
+        if ending.whom.covers(&of) {
+            stopped.tasks.push(task.facts.id);
+            meant.entry(task.database).or_default().push(task.facts.id);
         }
-        stopped.tasks.push(task.facts.id);
-        store.note(task.facts.id, ending.life, task.used, Some(ending.at_ns)).await?;
-        let Some(database) = databases.get(&task.database) else { continue };
-        let closed = match database.ready().await {
-            Ok(governed) => governed.close_task(task.facts.id).await.map_err(|error| error.to_string()),
-            Err(why) => Err(why.to_string()),
-        };
-        match closed {
+    }
+    for (database, tasks) in meant {
+        let Some(settings) = databases.iter().find(|settings| settings.name == database) else { continue };
+        match stop_tasks(settings, &tasks).await {
             Ok(roles) => stopped.roles = stopped.roles.saturating_add(roles),
-            Err(why) if !stopped.unreachable.iter().any(|(name, _)| *name == task.database) => {
-                stopped.unreachable.push((task.database, why));
-            }
-            Err(_) => {}
+            Err(error) => stopped.unreachable.push((database, Fault::new("closing roles", error).chain())),
+        }
+    }
+    // A server that still serves one of them notes its end itself; this is for those that nobody serves.
+    for task in &stopped.tasks {
+        if let Some(record) = store.task(*task).await? {
+            store.note(*task, ending.life, record.used, Some(ending.at_ns)).await?;
         }
     }
     Ok(stopped)

@@ -126,24 +126,24 @@ impl Tasks {
         Ok(true)
     }
 
-    fn facts(&self, purpose: String, ambient: bool, asserted: bool) -> TaskFacts {
+    pub(super) fn facts(&self, purpose: String, ambient: bool, asserted: bool) -> TaskFacts {
         let id = TaskId(uuid::Builder::from_random_bytes(self.clock.random()).into_uuid());
         TaskFacts { id, purpose, ambient, asserted, opened_at_ns: self.clock.now() }
     }
 
     fn plan(&self, who: &Authenticated) -> Plan {
-        let (purpose, narrow) = match &who.task {
-            Some(claim) => (claim.purpose.clone(), claim.narrow.clone()),
-            None => (self.ambient_purpose.clone(), Narrow::default()),
+        let (purpose, narrow, asserted) = match &who.task {
+            Some(claim) => (claim.purpose.clone(), claim.narrow.clone(), claim.asserted),
+            None => (self.ambient_purpose.clone(), Narrow::default(), false),
         };
-        Plan { facts: self.facts(purpose, who.task.is_none(), false), narrow, until: None, used: Used::default() }
+        Plan { facts: self.facts(purpose, who.task.is_none(), asserted), narrow, until: None, used: Used::default() }
     }
 
     /// A task that another replica opened, or this one before it was started again: it goes on as it was, for its owner.
     async fn plan_again(&self, id: TaskId, key: &TaskKey) -> Result<Plan, Failure> {
         let record = self.store.task(id).await.map_err(remembering)?;
         let owned =
-            |record: &TaskRecord| record.principal == key.principal && record.database == key.database && record.facts.asserted;
+            |record: &TaskRecord| record.principal == key.principal && record.database == key.database && record.is_agents_own();
         let Some(record) = record.filter(owned) else { return Err(unknown().into()) };
         if !record.life.is_open() || record.expires_at_ns <= self.clock.now() {
             return Err(closed().into());
@@ -213,7 +213,7 @@ impl Tasks {
         })
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         principal: &Principal,
         facts: &TaskFacts,
@@ -249,7 +249,7 @@ impl Tasks {
     }
 }
 
-async fn ready(database: &Database) -> Result<Arc<Governed>, Refusal> {
+pub(super) async fn ready(database: &Database) -> Result<Arc<Governed>, Refusal> {
     database.ready().await.map_err(|why| match why {
         Unready::Down(_) => unavailable(database.name()),
         Unready::Setup(_) | Unready::Stopped(_) => stopped(database.name()),
@@ -257,7 +257,7 @@ async fn ready(database: &Database) -> Result<Arc<Governed>, Refusal> {
 }
 
 /// The first need that no granted relation meets.
-fn unmet<'a>(needs: &'a [String], grants: &GrantSet) -> Option<&'a str> {
+pub(super) fn unmet<'a>(needs: &'a [String], grants: &GrantSet) -> Option<&'a str> {
     let met = |need: &String| {
         let alone = Narrow { relations: Some(vec![need.clone()]), ..Narrow::default() };
         grants.relations.keys().any(|relation| alone.keeps(relation))
@@ -265,7 +265,7 @@ fn unmet<'a>(needs: &'a [String], grants: &GrantSet) -> Option<&'a str> {
     needs.iter().find(|need| !met(need)).map(String::as_str)
 }
 
-fn bound_by_token() -> Refusal {
+pub(super) fn bound_by_token() -> Refusal {
     Refusal::new(Code::PolicyDenied, "the token names the task already, and no other can be used with it").hint("leave `task` out")
 }
 

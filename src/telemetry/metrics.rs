@@ -84,7 +84,9 @@ impl Metrics {
             self.stages.get_or_create(&Stage { stage: stage.clone() }).observe(to_seconds(*took));
         }
         self.rows.inc_by(entry.rows.unwrap_or(0));
-        let known = |tool: &str| TOOLS.iter().chain(&["explain-plan", "read-export"]).copied().find(|name| *name == tool);
+        let known = |tool: &str| {
+            TOOLS.iter().chain(&["explain-plan", "read-export", "exchange", "revoke"]).copied().find(|name| *name == tool)
+        };
         let decision = match entry.decision.as_ref().map(|decision| decision.decision) {
             Some(Ruling::Allow) => "allow",
             Some(Ruling::Deny) => "deny",

@@ -4,6 +4,7 @@
 //! and never travels further; the scope that a call needs is read from its body, never from a header. Hosts and origins are checked against
 //! lists; there is no way to switch that off.
 
+mod exchange;
 mod metadata;
 
 use std::sync::Arc;
@@ -107,7 +108,8 @@ impl Door {
 /// The router of the HTTP door.
 pub fn router(mcp: Mcp, settings: &Settings, stop: CancellationToken) -> Router {
     let door = Door::new(mcp.enforcement().audit.clone(), mcp.gate(), settings);
-    door.router(mcp.clone(), stop).route("/readyz", get(ready).with_state(mcp))
+    let exchange = exchange::routes(&mcp);
+    door.router(mcp.clone(), stop).merge(exchange).route("/readyz", get(ready).with_state(mcp))
 }
 
 /// Whether every configured database can be used.

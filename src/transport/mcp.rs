@@ -269,7 +269,7 @@ fn tool_result(reply: Reply) -> Result<CallToolResult, ErrorData> {
             result.structured_content = Some(value);
             Ok(result)
         }
-        Outcome::Answered(Answer::Content(_)) | Outcome::Failed => Err(fault(request_id)),
+        Outcome::Answered(Answer::Content(_) | Answer::TaskToken(_)) | Outcome::Failed => Err(fault(request_id)),
     }
 }
 

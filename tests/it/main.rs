@@ -16,6 +16,7 @@ mod containment;
 mod decisions;
 mod differential;
 mod encryption;
+mod exchange;
 mod first;
 mod hygiene;
 mod identity;

@@ -344,8 +344,15 @@ async fn stopping_an_agent_ends_what_it_does_and_it_opens_nothing_new() {
         let store = house.store().await;
         let now = Clock::system().now();
         let whom = Whom { agent: Some("bot".to_owned()), ..Whom::default() };
-        let ending =
-            Ending { id: "e1".to_owned(), life: Life::Revoked, whom, at_ns: now, until_ns: now.plus_seconds(60), reason: None };
+        let ending = Ending {
+            id: "e1".to_owned(),
+            life: Life::Revoked,
+            whom,
+            at_ns: now,
+            until_ns: now.plus_seconds(60),
+            reason: None,
+            by: None,
+        };
         store.end(&ending).await.unwrap();
         store
     };
