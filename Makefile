@@ -1,5 +1,5 @@
 # The commands of this repository. `make demo` and `make test` set up what they need and say what they install.
-.PHONY: help setup demo test fmt lint unit policy generated interop bench fuzz chaos worlds release
+.PHONY: help setup demo test fmt lint unit policy generated interop bench fuzz chaos tasks worlds release
 
 CARGO ?= cargo
 OPA_VERSION := v1.22.0
@@ -66,6 +66,11 @@ fuzz:
 chaos:
 	@scripts/setup rust postgresql
 	$(CARGO) bench --locked --profile dev --bench chaos -- $(or $(COUNT),300) $(or $(SEED),1)
+
+## make tasks     a thousand tasks by 32 clients, and an agent stopped while 50 of its calls run
+tasks:
+	@scripts/setup rust postgresql
+	$(CARGO) bench --locked --bench tasks
 
 ## make worlds    two worlds at full scale; COUNT=100000 SEED=1 PARTS="attacks generated straight regress timing"
 worlds: # in the dev profile, where the locks of every statement are compared with its analysis as well

@@ -1,7 +1,7 @@
 //! # pgteller
 //!
 //! The governed door between AI agents and PostgreSQL: an MCP server (stdio and streamable HTTP) that publishes `query`, `describe`,
-//! `export` and `explain`. Every call carries the agent's identity and task, is checked against Rego policies compiled to WASM, runs under a PostgreSQL role
+//! `export` and `explain`, and tasks that agents open themselves. Every call carries the agent's identity and task, is checked against Rego policies compiled to WASM, runs under a PostgreSQL role
 //! that exists only for that task, and returns masked rows with a request id that leads to an audit entry.
 //!
 //! This page is the architecture document. `DESIGN` has the reasons, `CONTRIBUTING.md` says where a change goes.

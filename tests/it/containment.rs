@@ -249,7 +249,7 @@ async fn statements_are_bounded_per_principal_and_per_database() {
         ("search_path = [\"app\"]\nmax_sessions = 1", "", "other tasks kept this database busy"),
         (
             "search_path = [\"app\"]",
-            "[task]\nstatements_per_principal = 1\n",
+            "[limits.principal]\nrequests_per_second = 1000\nstatements = 1\n",
             "other statements of this agent kept its places busy",
         ),
     ] {

@@ -102,6 +102,33 @@ async fn a_client_that_asks_for_progress_hears_of_a_long_call_and_nobody_else_do
     served.stop().await;
 }
 
+/// T13: a client that goes away takes its statement with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_ends_its_statement_in_postgresql() {
+    let issuer = Issuer::new("k1");
+    let (database, served) = served(&issuer, "").await;
+    let token = issuer.sign(&claims(json!({"pgteller_task": null, "client_id": "tester"})));
+    let running = "FROM pg_stat_activity WHERE query LIKE '%note gone_a%' AND state = 'active' AND pid <> pg_backend_pid()";
+    {
+        let slow = json!({"sql": "select count(*) from note gone_a, note b, note c, note d, note e"});
+        let call = served.call_as(&token, "query", slow);
+        let begun = format!("SELECT count(*) = 1 {running}");
+        let begun = database.until(&begun);
+        tokio::select! {
+            answer = call => panic!("answered: {answer}"),
+            () = begun => {}
+        }
+    }
+    database.until(&format!("SELECT count(*) = 0 {running}")).await;
+    let since = std::time::Instant::now();
+    while served.last_entry().outcome != pgteller::model::entry::EntryOutcome::Aborted {
+        assert!(since.elapsed().as_secs() < 20, "no entry of the aborted call");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rows(&served.call_as(&token, "query", json!({"sql": "select 1"})).await), &vec![json!([1])]);
+    served.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_count_on_a_listener_of_their_own_and_name_nobody() {
     let issuer = Issuer::new("k1");

@@ -7,6 +7,7 @@ use pgteller::store::Store;
 use serde_json::{Value, json};
 
 use crate::support::client::{code, rows};
+use crate::support::process::Listening;
 use crate::support::server::Configured;
 use crate::support::tokens::{AUDIENCE, Issuer, claims};
 use crate::support::{Served, TestDatabase};
@@ -375,6 +376,113 @@ async fn stopping_an_agent_ends_what_it_does_and_it_opens_nothing_new() {
     assert!(house.call("open_task", json!({"purpose": "read"})).await.get("task").is_some());
     assert_eq!(code(&house.count(&task).await), "task-closed");
     house.served.stop().await;
+}
+
+/// The same store in PostgreSQL, as several replicas share it: two servers, and a command that stops an agent at both.
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_share_a_store_in_postgresql() {
+    let state = TestDatabase::bare("").await;
+    state.owner.batch_execute("CREATE ROLE teller_state LOGIN PASSWORD 'secret %/?#'").await.unwrap_or(());
+    state.owner.batch_execute(&format!("ALTER DATABASE {} OWNER TO teller_state", state.name)).await.unwrap();
+    let (issuer, keys) = (Issuer::new("k1"), tempfile::tempdir().unwrap());
+    std::fs::write(keys.path().join("jwks"), issuer.jwks()).unwrap();
+    let database = TestDatabase::new(SQL, &["app"]).await;
+    let more = format!(
+        "[identity.test]\nissuer = \"https://issuer.test\"\naudiences = [\"{AUDIENCE}\"]\njwks = \"{}\"\n",
+        keys.path().join("jwks").display()
+    );
+    let directory = || {
+        let directory = tempfile::tempdir().unwrap();
+        let path = configured(&database, &more).write(directory.path());
+        std::fs::write(directory.path().join("state-password"), "secret %/?#\n").unwrap();
+        let url = format!("postgres://teller_state@127.0.0.1:{}/{}", state.cluster.port(), state.name);
+        let keys = format!("[storage]\nstate_url = \"{url}\"\nstate_password_file = \"state-password\"");
+        let text = std::fs::read_to_string(&path).unwrap().replace("[storage]", &keys);
+        std::fs::write(&path, text).unwrap();
+        directory
+    };
+    let (first, second) = tokio::join!(Served::over(directory(), Clock::system()), Served::over(directory(), Clock::system()));
+    let token = issuer.sign(&claims(json!({"pgteller_task": null})));
+    let opened = first.call_as(&token, "open_task", json!({"purpose": "read"})).await;
+    let ask = json!({"sql": "select count(*) from note", "task": opened["task"]});
+    for served in [&first, &second] {
+        assert_eq!(rows(&served.call_as(&token, "query", ask.clone()).await), &vec![json!([100])]);
+    }
+    assert_eq!(database.task_roles().await, 2);
+    let settings = Settings::read(&first.directory.path().join("pgteller.toml")).unwrap();
+    let store = Store::open(&settings.storage.state).await.unwrap();
+    let now = Clock::system().now();
+    let whom = Whom { subject: Some("ada".to_owned()), ..Whom::default() };
+    let ending = Ending {
+        id: "e1".to_owned(),
+        life: Life::Revoked,
+        whom,
+        at_ns: now,
+        until_ns: now.plus_seconds(60),
+        reason: None,
+        by: None,
+    };
+    let stopped = pgteller::task::stop(&store, &settings.databases, &ending).await.unwrap();
+    assert_eq!((stopped.tasks.len(), stopped.roles, stopped.unreachable.len()), (1, 2, 0));
+    assert_eq!(database.task_roles().await, 0);
+    for served in [&first, &second] {
+        let code = code(&served.call_as(&token, "query", ask.clone()).await).to_owned();
+        assert!(code == "task-closed" || code == "access-revoked", "{code}");
+    }
+    first.stop().await;
+    second.stop().await;
+}
+
+/// The command line beside a running server.
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_see_who_is_at_work_and_stop_them() {
+    let (issuer, keys) = (Issuer::new("k1"), tempfile::tempdir().unwrap());
+    std::fs::write(keys.path().join("jwks"), issuer.jwks()).unwrap();
+    let database = TestDatabase::new(SQL, &["app"]).await;
+    let more = format!(
+        "[identity.test]\nissuer = \"https://issuer.test\"\naudiences = [\"{AUDIENCE}\"]\njwks = \"{}\"\n",
+        keys.path().join("jwks").display()
+    );
+    let server = Listening::start(&configured(&database, &more));
+    let (door, token) = (server.door(), issuer.sign(&claims(json!({"pgteller_task": null}))));
+    let open = async || door.call(&token, "open_task", json!({"purpose": "read/4711"})).await["task"].as_str().unwrap().to_owned();
+    let (one, other) = (open().await, open().await);
+    let count = async |task: &str| door.call(&token, "query", json!({"sql": "select count(*) from note", "task": task})).await;
+    assert_eq!(rows(&count(&one).await), &vec![json!([100])]);
+    assert_eq!(rows(&count(&other).await), &vec![json!([100])]);
+    let list = server.cli(&["task", "list"]);
+    assert!(list.lines().count() == 3 && list.contains(&one) && list.contains("bot, ada, read/4711"), "{list}");
+    let shown: Value = serde_json::from_str(&server.cli(&["task", "show", &one])).unwrap();
+    assert_eq!((&shown["owner"]["agent"], &shown["facts"]["purpose"]), (&json!("bot"), &json!("read/4711")));
+    // One task.
+    let told = server.cli(&["task", "revoke", &one, "--reason", "a test"]);
+    assert!(told.contains("1 open tasks ended, 1 roles closed"), "{told}");
+    assert_eq!(code(&count(&one).await), "task-closed");
+    assert_eq!(rows(&count(&other).await), &vec![json!([100])]);
+    // Everything that the agent does, and back.
+    let told = server.cli(&["task", "revoke", "--agent", "bot", "--hours", "1"]);
+    assert!(told.contains("1 open tasks ended, 1 roles closed") && told.contains("nothing new opens until"), "{told}");
+    let refused = count(&other).await;
+    assert!(["task-closed", "access-revoked"].contains(&code(&refused)), "{refused}");
+    assert_eq!(database.task_roles().await, 0);
+    let stopped: Value = serde_json::from_str(server.cli(&["task", "stopped"]).trim()).unwrap();
+    assert_eq!(stopped["whom"], json!({"agent": "bot"}));
+    server.cli(&["task", "restore", stopped["id"].as_str().unwrap()]);
+    assert_eq!(server.cli(&["task", "stopped"]), "");
+    let since = std::time::Instant::now();
+    while door.call(&token, "open_task", json!({"purpose": "read"})).await.get("task").is_none() {
+        assert!(since.elapsed().as_secs() < 20, "still stopped");
+        tokio::task::yield_now().await;
+    }
+    let all = server.cli(&["task", "list", "--all"]);
+    assert!(all.lines().filter(|line| line.contains("revoked")).count() == 2, "{all}");
+    // Operators' commands are in the log, with whom and why.
+    let audit = server.directory().join("data/audit");
+    let entries = pgteller::audit::show::tail(&audit, 1000).unwrap();
+    let noted: Vec<_> = entries.iter().filter(|entry| entry.transport == "operator").collect();
+    assert_eq!(noted.len(), 3, "{noted:?}");
+    assert!(noted.iter().any(|entry| entry.ending.as_ref().is_some_and(|ending| ending.reason.as_deref() == Some("a test"))));
+    server.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]

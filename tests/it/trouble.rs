@@ -328,10 +328,10 @@ async fn a_policy_that_is_undefined_errs_loops_or_invents_obligations_denies() {
     ];
     for (name, rules) in cases {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("own.rego"), format!("package pgteller\n\n{rules}\n")).unwrap();
+        std::fs::write(directory.path().join("own.rego"), format!("package pgteller\n\n{rules}\n\ntools := []\n")).unwrap();
         let bundle = directory.path().join("bundle.tar.gz");
         let built = std::process::Command::new("opa")
-            .args(["build", "-t", "wasm", "-e", "pgteller/access", "-e", "pgteller/call", "-o"])
+            .args(["build", "-t", "wasm", "-e", "pgteller/access", "-e", "pgteller/call", "-e", "pgteller/tools", "-o"])
             .arg(&bundle)
             .arg(directory.path().join("own.rego"))
             .output()
@@ -366,16 +366,40 @@ async fn a_bundle_that_cannot_be_read_or_lets_everybody_in_does_not_load() {
     for bundle in ["missing.wasm", "garbage.tar.gz", "garbage.wasm"] {
         assert!(matches!(Policy::load(&settings(bundle), None).await, Err(PolicyError::Bundle(_))), "{bundle}");
     }
-    let open = "package pgteller\n\naccess := {\"allow\": true}\n\ncall := {\"decision\": \"allow\"}\n";
+    let open = "package pgteller\n\naccess := {\"allow\": true}\n\ncall := {\"decision\": \"allow\"}\n\ntools := []\n";
     std::fs::write(directory.path().join("open.rego"), open).unwrap();
     let built = std::process::Command::new("opa")
         .current_dir(directory.path())
-        .args(["build", "-t", "wasm", "-e", "pgteller/access", "-e", "pgteller/call", "-o", "open.tar.gz", "open.rego"])
+        .args([
+            "build",
+            "-t",
+            "wasm",
+            "-e",
+            "pgteller/access",
+            "-e",
+            "pgteller/call",
+            "-e",
+            "pgteller/tools",
+            "-o",
+            "open.tar.gz",
+            "open.rego",
+        ])
         .status()
         .unwrap();
     assert!(built.success());
     let error = Policy::load(&settings("open.tar.gz"), None).await.unwrap_err().to_string();
     assert!(error.contains("allows an empty input"), "{error}");
+    // One that answers only two of the questions.
+    let closed = "package pgteller\n\naccess := {\"allow\": false}\n\ncall := {\"decision\": \"deny\"}\n";
+    std::fs::write(directory.path().join("two.rego"), closed).unwrap();
+    let built = std::process::Command::new("opa")
+        .current_dir(directory.path())
+        .args(["build", "-t", "wasm", "-e", "pgteller/access", "-e", "pgteller/call", "-o", "two.tar.gz", "two.rego"])
+        .status()
+        .unwrap();
+    assert!(built.success());
+    let error = Policy::load(&settings("two.tar.gz"), None).await.unwrap_err();
+    assert!(error.to_string().contains("pgteller/tools"), "{error}");
 }
 
 /// A directory on a tiny file system, filled to the brim, would need privileges: a file where the directory should be does the same to us.

@@ -199,7 +199,9 @@ fn read_form(headers: &HeaderMap, body: &Bytes) -> Result<Map<String, Value>, Pr
     for (name, value) in form_urlencoded::parse(body) {
         if matches!(&*name, "resource" | "audience") {
             let list = form.entry(name.into_owned()).or_insert_with(|| json!([]));
-            list.as_array_mut().map(|list| list.push(json!(value)));
+            if let Some(list) = list.as_array_mut() {
+                list.push(json!(value));
+            }
         } else if form.insert(name.into_owned(), json!(value)).is_some() {
             return Err(Problem::invalid("a parameter comes twice"));
         }

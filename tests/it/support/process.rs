@@ -82,3 +82,85 @@ impl Process {
         assert!(self.child.wait().unwrap().success());
     }
 }
+
+/// The real binary on HTTP, at a free port of loopback.
+pub struct Listening {
+    /// The process.
+    pub child: Child,
+    /// Where it listens.
+    pub url: String,
+    directory: tempfile::TempDir,
+}
+
+/// A client of it.
+#[derive(Clone)]
+pub struct Door {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Listening {
+    /// Starts one in a directory of its own.
+    pub fn start(configured: &Configured<'_>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let config = configured.write(directory.path());
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pgteller"))
+            .args(["serve", "--http", "127.0.0.1:0", "--config"])
+            .arg(config)
+            .env("PGTELLER_LOG", "error")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        let url = line.trim().rsplit(' ').next().unwrap().to_owned();
+        assert!(url.starts_with("http://"), "{line}");
+        // What it says later is passed on.
+        std::thread::spawn(move || said.lines().map_while(Result::ok).for_each(|line| eprintln!("{line}")));
+        Self { child, url, directory }
+    }
+
+    /// Its directory.
+    pub fn directory(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+
+    /// A client.
+    pub fn door(&self) -> Door {
+        Door { http: reqwest::Client::new(), url: self.url.clone() }
+    }
+
+    /// Runs another command over its configuration; gives what it printed.
+    pub fn cli(&self, arguments: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_pgteller"))
+            .args(arguments)
+            .env("PGTELLER_CONFIG", self.directory.path().join("pgteller.toml"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Asks it to end, and waits for a clean end.
+    pub fn stop(mut self) {
+        assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Door {
+    /// Calls a tool; gives the result's structured content, or the JSON-RPC error.
+    pub async fn call(&self, token: &str, tool: &str, arguments: Value) -> Value {
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}});
+        let request = self
+            .http
+            .post(&self.url)
+            .bearer_auth(token)
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", "2025-11-25")
+            .json(&message);
+        let body: Value = request.send().await.unwrap().json().await.unwrap();
+        body.pointer("/result/structuredContent").cloned().unwrap_or(body)
+    }
+}
