@@ -8,7 +8,8 @@ cache="${XDG_CACHE_HOME:-$HOME/.cache}/pgteller-interop"
 suite="$(basename "$0")"
 scratch="$(mktemp -d "${TMPDIR:-/tmp}/pgteller-interop.XXXXXX")"
 leftovers=("$scratch")
-client_path="$cache/node/node_modules/node/bin:$cache/clients/node_modules/.bin:$cache/claude/node_modules/.bin:$cache/python/bin:/usr/local/bin:/usr/bin:/bin"
+started=()
+client_path="$cache/node/node_modules/node/bin:$cache/clients/node_modules/.bin:$cache/claude/node_modules/.bin:$cache/gemini/node_modules/.bin:$cache/codex/node_modules/.bin:$cache/python/bin:/usr/local/bin:/usr/bin:/bin"
 passed=0
 failed=0
 
@@ -62,12 +63,53 @@ demo() {
     mapfile -t stdio < <(jq_python "$facts" 'print(*facts["stdio"], sep="\n")')
 }
 
+# waits FILE PATTERN: up to ten seconds, until a line of the file matches.
+waits() {
+    for _ in $(seq 100); do grep -qs -- "$2" "$1" && return || sleep 0.1; done
+    printf 'FAIL  %s: not ready\n' "$suite"
+    tail -n 20 "$scratch"/*.log | sed 's/^/      | /'
+    exit 1
+}
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# provider PORT RESOURCE…: a real OpenID provider (oidc_provider.mjs), PORT 0 for any. Sets issuer and client_secret.
+# It writes what a client must know to provider.json, and each request to provider.log.
+provider() {
+    client_secret="${client_secret:-$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')}"
+    : >"$scratch/provider.json"
+    CLIENT_SECRET="$client_secret" "$cache/node/node_modules/node/bin/node" "$here/oidc_provider.mjs" \
+        "$cache/provider" "$@" >"$scratch/provider.json" 2>>"$scratch/provider.log" &
+    started+=("$!")
+    waits "$scratch/provider.json" issuer
+    issuer="$(jq_python "$(cat "$scratch/provider.json")" 'print(facts["issuer"])')"
+}
+
+# serve_tokens ADDRESS PUBLIC_URL: a pgteller of the demo's database and policy that believes the tokens of `provider`
+# and no others; stdin is what its configuration says besides, `[server]` first. Sets tokens_only, its configuration.
+serve_tokens() {
+    tokens_only="$(dirname "$config")/$suite.toml"
+    {
+        printf '[server]\npublic_url = "%s"\n' "$2"
+        cat
+        printf '\n[policy]\ndata = "policy.yaml"\n\n[storage]\ndir = "data-%s"\n\n' "$suite"
+        printf '[identity.corp]\nissuer = "%s"\n\n' "$issuer"
+        sed -n '/^\[database/,$p' "$config"
+    } >"$tokens_only"
+    "$PGTELLER" serve --http "$1" --config "$tokens_only" 2>"$scratch/pgteller.log" &
+    started+=("$!")
+    waits "$scratch/pgteller.log" '^pgteller listens on'
+}
+
 fact() { jq_python "$(cat "$scratch/demo.json")" "print(facts['$1'])"; }
 jq_python() { python3 -c 'import json, sys; facts = json.loads(sys.argv[1]); exec(sys.argv[2])' "$1" "$2"; }
 
 finish() {
     local status=$?
     trap - EXIT
+    for pid in "${started[@]}"; do
+        kill "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
     if [ -n "${demo_pid:-}" ]; then
         exec {demo_in}>&-
         wait "$demo_pid" || status=$?

@@ -36,7 +36,7 @@ async def connects(client, era):
 
 async def lists_tools(client, _):
     tools = (await client.list_tools()).tools
-    assert [tool.name for tool in tools] == ["query", "describe", "export", "explain"], tools
+    assert [tool.name for tool in tools] == ["query", "describe", "export", "explain", "close_task"], tools
     assert all(tool.annotations.read_only_hint and tool.output_schema for tool in tools), tools
 
 

@@ -30,7 +30,7 @@ const doors = {
 const checks = {
   async "lists tools"(client) {
     const { tools } = await client.listTools();
-    assert.deepEqual(tools.map((tool) => tool.name), ["query", "describe", "export", "explain"]);
+    assert.deepEqual(tools.map((tool) => tool.name), ["query", "describe", "export", "explain", "close_task"]);
   },
   async "describes"(client) {
     const { structuredContent } = await client.callTool({ name: "describe", arguments: { relation: "customers" } });

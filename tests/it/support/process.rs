@@ -117,7 +117,7 @@ impl Listening {
         let url = line.trim().rsplit(' ').next().unwrap().to_owned();
         assert!(url.starts_with("http://"), "{line}");
         // What it says later is passed on.
-        std::thread::spawn(move || said.lines().map_while(Result::ok).for_each(|line| eprintln!("{line}")));
+        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::stderr()));
         Self { child, url, directory }
     }
 
