@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{AnyConnection, AnyPool, Connection, Executor, Row};
+use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor, Row};
 
 pub use keys::StoredKey;
 
@@ -32,8 +32,9 @@ const STEPS: &[&[&str]] = &[&[
      narrow TEXT NOT NULL, opened_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, ended_at BIGINT, statements BIGINT NOT NULL, \
      rows_out BIGINT NOT NULL, bytes_out BIGINT NOT NULL, instance TEXT NOT NULL)",
     "CREATE INDEX task_life ON task (life)",
-    "CREATE TABLE ending (id TEXT PRIMARY KEY, life TEXT NOT NULL, task TEXT, issuer TEXT, subject TEXT, agent TEXT, external_id TEXT, db TEXT, \
+    "CREATE TABLE ending (seq {serial}, id TEXT NOT NULL UNIQUE, life TEXT NOT NULL, task TEXT, issuer TEXT, subject TEXT, agent TEXT, external_id TEXT, db TEXT, \
      at BIGINT NOT NULL, until BIGINT NOT NULL, reason TEXT, by_whom TEXT)",
+    "CREATE INDEX ending_of ON ending (task, external_id)",
     "CREATE TABLE signing_key (id TEXT PRIMARY KEY, created_at BIGINT NOT NULL, private_key TEXT NOT NULL, public_key TEXT NOT NULL)",
 ]];
 
@@ -173,7 +174,8 @@ async fn update(connection: &mut AnyConnection, place: &str, is_file: bool) -> R
     let done = usize::try_from(found).unwrap_or(usize::MAX);
     for (version, step) in (1_i64..).zip(STEPS).skip(done) {
         for statement in *step {
-            transaction.execute(*statement).await.map_err(unwritable)?;
+            let statement = statement.replace("{serial}", if is_file { "INTEGER PRIMARY KEY" } else { "BIGSERIAL PRIMARY KEY" });
+            transaction.execute(AssertSqlSafe(statement)).await.map_err(unwritable)?;
         }
         let note = sqlx::query("INSERT INTO pgteller_state (version) VALUES ($1)").bind(version);
         note.execute(&mut *transaction).await.map_err(unwritable)?;

@@ -10,7 +10,7 @@ mod spent;
 mod token;
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -154,8 +154,10 @@ pub struct Tasks {
     instance: String,
     /// One slot per key: who comes with another key does not wait for its opening.
     open: Mutex<HashMap<TaskKey, Slot>>,
-    /// What others ended, as last read.
-    endings: Mutex<Vec<Ending>>,
+    /// Whom operators stopped, as last read.
+    stopped: Mutex<Vec<Ending>>,
+    /// Up to where endings were read.
+    mark: AtomicI64,
     callers: Callers,
     databases: Vec<DatabaseSettings>,
     /// Tells newer rights from older ones.
@@ -196,7 +198,8 @@ impl Tasks {
             store,
             audit,
             open: Mutex::default(),
-            endings: Mutex::default(),
+            stopped: Mutex::default(),
+            mark: AtomicI64::new(0),
             callers,
             databases,
             sequence: AtomicU64::new(0),

@@ -200,7 +200,7 @@ async fn stopped(calls: usize) -> bool {
         *codes.entry(code.unwrap()).or_default() += 1;
     }
     let over = began.elapsed();
-    let rows = last_row.lock().unwrap();
+    let rows = last_row.lock().unwrap().clone();
     let after: Vec<Duration> = rows.iter().filter_map(|at| at.checked_duration_since(began)).collect();
     let last = after.iter().max().copied().unwrap_or_default();
     let late = after.iter().filter(|at| **at > commanded).count();

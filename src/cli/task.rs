@@ -85,7 +85,7 @@ impl TaskCommand {
             },
             What::Revoke(revoke) => revoke.run(&settings, &store).await,
             What::Stopped => {
-                for ending in store.endings(Clock::system().now()).await?.iter().filter(|ending| ending.whom.is_principal()) {
+                for ending in store.stopped(Clock::system().now()).await? {
                     say(serde_json::to_string(&json!({"id": ending.id, "whom": ending.whom, "since": ending.at_ns.rfc3339(),
                         "until": ending.until_ns.rfc3339(), "reason": ending.reason, "by": ending.by}))?)?;
                 }
@@ -157,9 +157,8 @@ impl Revoke {
 
 async fn restore(settings: &Settings, store: &Store, id: &str) -> anyhow::Result<()> {
     let clock = Clock::system();
-    let found = store.endings(clock.now()).await?.into_iter().find(|ending| ending.id == id);
+    let found = store.stopped(clock.now()).await?.into_iter().find(|ending| ending.id == id);
     let Some(ending) = found else { anyhow::bail!("nothing is stopped under `{}`: see `pgteller task stopped`", visible(id)) };
-    anyhow::ensure!(ending.whom.is_principal(), "a task that was ended stays ended");
     note(settings, clock, "task/restore", &ending).await?;
     store.lift(id).await?;
     say(format_args!("{id}: lifted"))

@@ -16,6 +16,16 @@ const OPEN_TASKS: &str = "SELECT id, life, issuer, subject, agent, principal, db
 const ALL_TASKS: &str = "SELECT id, life, issuer, subject, agent, principal, db, purpose, ambient, asserted, external_id, narrow, opened_at, \
      expires_at, ended_at, statements, rows_out, bytes_out, instance FROM task ORDER BY opened_at";
 
+const STOPPED: &str = "SELECT seq, id, life, task, issuer, subject, agent, external_id, db, at, until, reason, by_whom FROM ending \
+     WHERE task IS NULL AND external_id IS NULL AND until > $1 ORDER BY seq";
+const AFTER: &str = "SELECT seq, id, life, task, issuer, subject, agent, external_id, db, at, until, reason, by_whom FROM ending \
+     WHERE seq > $1 AND until > $2 ORDER BY seq";
+const OF: &str = "SELECT seq, id, life, task, issuer, subject, agent, external_id, db, at, until, reason, by_whom FROM ending \
+     WHERE until > $1 AND (task = $2 OR (task IS NULL AND external_id = $3) OR (task IS NULL AND external_id IS NULL)) ORDER BY seq";
+
+/// How many endings before a mark are read again.
+const OVERLAP: i64 = 64;
+
 impl Store {
     /// Remembers a task that opened.
     pub async fn opened(&self, task: &TaskRecord) -> Result<(), StoreError> {
@@ -108,21 +118,38 @@ impl Store {
         Ok(())
     }
 
-    /// The endings that hold now, the oldest first.
-    pub async fn endings(&self, now: Instant) -> Result<Vec<Ending>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT id, life, task, issuer, subject, agent, external_id, db, at, until, reason, by_whom FROM ending WHERE until > $1 ORDER BY id",
-        )
-        .bind(now.0)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(StoreError::query("reading endings"))?;
+    /// The endings of principals that hold now, the oldest first.
+    pub async fn stopped(&self, now: Instant) -> Result<Vec<Ending>, StoreError> {
+        let rows =
+            sqlx::query(STOPPED).bind(now.0).fetch_all(&self.pool).await.map_err(StoreError::query("reading who was stopped"))?;
         rows.iter().map(ending).collect()
+    }
+
+    /// The endings that hold now and were written after a mark, with the next mark. Two that are written at once may become visible in the
+    /// other order, so a few before the mark are among them.
+    pub async fn endings_after(&self, mark: i64, now: Instant) -> Result<(Vec<Ending>, i64), StoreError> {
+        let rows = sqlx::query(AFTER)
+            .bind(mark.saturating_sub(OVERLAP))
+            .bind(now.0)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(StoreError::query("reading what was ended elsewhere"))?;
+        let last = rows.last().map(|row| row.try_get::<i64, _>("seq")).transpose();
+        let last = last.map_err(StoreError::query("reading what was ended elsewhere"))?.unwrap_or(mark);
+        Ok((rows.iter().map(ending).collect::<Result<_, _>>()?, last.max(mark)))
     }
 
     /// The ending that holds now for these, if there is one.
     pub async fn ending_of(&self, of: &Bearing<'_>, now: Instant) -> Result<Option<Ending>, StoreError> {
-        Ok(self.endings(now).await?.into_iter().find(|ending| ending.whom.covers(of)))
+        let rows = sqlx::query(OF)
+            .bind(now.0)
+            .bind(of.task.map(|task| task.to_string()))
+            .bind(of.external_id.map(str::to_owned))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(StoreError::query("asking whether a task was ended"))?;
+        let endings: Vec<Ending> = rows.iter().map(ending).collect::<Result<_, _>>()?;
+        Ok(endings.into_iter().find(|ending| ending.whom.covers(of)))
     }
 
     /// Lifts an ending; gives whether there was one.

@@ -4,6 +4,7 @@
 //! down first and takes effect in PostgreSQL then, so that no process can make anything new for what has ended.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::opening::{remembering, unknown};
@@ -117,8 +118,8 @@ impl Tasks {
     pub fn refuse_stopped(&self, principal: &Principal) -> Result<(), Refusal> {
         let owner = principal.into();
         let of = Bearing { owner: &owner, task: None, external_id: None, database: None };
-        let endings = self.endings.lock().unwrap_or_else(PoisonError::into_inner);
-        let stopped = endings.iter().any(|ending| ending.whom.is_principal() && ending.whom.covers(&of));
+        let known = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let stopped = known.iter().any(|ending| ending.whom.covers(&of));
         if stopped { Err(revoked()) } else { Ok(()) }
     }
 
@@ -134,15 +135,20 @@ impl Tasks {
 
     /// Reads what was ended elsewhere, and ends it here.
     pub async fn watch(&self) {
-        let endings = match self.store.endings(self.clock.now()).await {
-            Ok(endings) => endings,
-            Err(error) => {
-                tracing::error!("{}", Fault::new("reading what was ended elsewhere", error).chain());
-                return;
-            }
-        };
+        if let Err(error) = self.read_endings().await {
+            tracing::error!("{}", Fault::new("reading what was ended elsewhere", error).chain());
+        }
+    }
+
+    async fn read_endings(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let stopped = self.store.stopped(now).await?;
+        let (endings, mark) = self.store.endings_after(self.mark.load(Ordering::SeqCst), now).await?;
+        self.end_here(&stopped).await;
         self.end_here(&endings).await;
-        *self.endings.lock().unwrap_or_else(PoisonError::into_inner) = endings;
+        self.mark.store(mark, Ordering::SeqCst);
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = stopped;
+        Ok(())
     }
 
     async fn end_here(&self, endings: &[Ending]) {

@@ -102,6 +102,8 @@ pub struct Door {
 impl Listening {
     /// Starts one in a directory of its own.
     pub fn start(configured: &Configured<'_>) -> Self {
+        // What the client below speaks TLS with, where no server of this process has chosen it.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let directory = tempfile::tempdir().unwrap();
         let config = configured.write(directory.path());
         let mut child = Command::new(env!("CARGO_BIN_EXE_pgteller"))
@@ -146,6 +148,13 @@ impl Listening {
     pub fn stop(mut self) {
         assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
         assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // Only where a test failed before it was stopped.
+        let _ = self.child.kill();
     }
 }
 
