@@ -130,10 +130,15 @@ impl Revoke {
     async fn run(self, settings: &Settings, store: &Store) -> anyhow::Result<()> {
         let clock = Clock::system();
         let now = clock.now();
+        let given = Whom { task: self.task, issuer: self.issuer, subject: self.subject, agent: self.agent, ..Whom::default() };
+        let record = match self.task {
+            Some(id) => Some(store.task(id).await?.ok_or_else(|| anyhow::anyhow!("there is no task {id}"))?),
+            None => None,
+        };
         let ending = Ending {
             id: clock.uuid7().to_string(),
             life: Life::Revoked,
-            whom: Whom { task: self.task, issuer: self.issuer, subject: self.subject, agent: self.agent, ..Whom::default() },
+            whom: record.as_ref().and_then(by_its_name).unwrap_or(given),
             at_ns: now,
             until_ns: now.plus_seconds(self.hours.saturating_mul(3600)),
             reason: self.reason,
@@ -145,6 +150,9 @@ impl Revoke {
         say(format_args!("{}: {} open tasks ended, {} roles closed", ending.id, stopped.tasks.len(), stopped.roles))?;
         if ending.whom.is_principal() {
             say(format_args!("nothing new opens until {}, or `pgteller task restore {}`", ending.until_ns.rfc3339(), ending.id))?;
+        }
+        if record.is_some_and(|record| record.facts.ambient) {
+            say("it was ambient: the next call opens another. Stop its agent with --agent")?;
         }
         for (database, why) in &stopped.unreachable {
             say(format_args!(
@@ -162,6 +170,18 @@ async fn restore(settings: &Settings, store: &Store, id: &str) -> anyhow::Result
     note(settings, clock, "task/restore", &ending).await?;
     store.lift(id).await?;
     say(format_args!("{id}: lifted"))
+}
+
+/// A task that a token names is ended under that name: the token would open it again under another id.
+fn by_its_name(task: &TaskRecord) -> Option<Whom> {
+    Some(Whom {
+        task: None,
+        external_id: Some(task.external_id.clone()?),
+        issuer: Some(task.owner.issuer.clone()),
+        subject: Some(task.owner.subject.clone()),
+        agent: Some(task.owner.agent.clone()),
+        database: Some(task.database.clone()),
+    })
 }
 
 /// Writes to a chain of this command's own.

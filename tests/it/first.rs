@@ -23,6 +23,18 @@ async fn shop() -> (TestDatabase, Served) {
     (database, served)
 }
 
+/// What `make demo` runs, on the PostgreSQL of this run.
+#[test]
+fn the_demo_tells_its_story() {
+    let output =
+        std::process::Command::new(env!("CARGO_BIN_EXE_pgteller")).arg("demo").env("PGTELLER_LOG", "error").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    for part in ["***@brightwater.example", "relation-not-granted", "decision allow by bundle", "task roles in PostgreSQL now: 0"] {
+        assert!(told.contains(part), "{part} is not in\n{told}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_gets_masked_rows_and_leaves_an_entry() {
     let (database, served) = shop().await;

@@ -153,6 +153,11 @@ async fn a_token_is_nowhere_but_in_its_header() {
     let in_query = reqwest::Client::new().post(format!("{}?access_token={token}", served.url)).body("{}").send().await.unwrap();
     assert_eq!(in_query.status(), 401);
     let directory = served.stop().await;
+    for entry in std::fs::read_dir(directory.path().join("data")).unwrap().map(Result::unwrap) {
+        let bytes = std::fs::read(entry.path()).unwrap_or_default();
+        let signature = token.rsplit('.').next().unwrap().as_bytes();
+        assert!(!bytes.windows(signature.len()).any(|window| window == signature), "{:?}", entry.path());
+    }
     for chain in pgteller::audit::verify::chains(&directory.path().join("data/audit")).unwrap() {
         for file in pgteller::audit::verify::files(&chain).unwrap() {
             let text = std::fs::read_to_string(file).unwrap();

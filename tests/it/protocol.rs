@@ -4,6 +4,7 @@ use pgteller::model::call::TOOLS;
 use serde_json::{Value, json};
 
 use crate::support::client::rows;
+use crate::support::process::Process;
 use crate::support::server::Configured;
 use crate::support::tokens::{AUDIENCE, Issuer, claims};
 use crate::support::{Served, TestDatabase};
@@ -102,33 +103,6 @@ async fn a_client_that_asks_for_progress_hears_of_a_long_call_and_nobody_else_do
     served.stop().await;
 }
 
-/// T13: a client that goes away takes its statement with it.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_away_ends_its_statement_in_postgresql() {
-    let issuer = Issuer::new("k1");
-    let (database, served) = served(&issuer, "").await;
-    let token = issuer.sign(&claims(json!({"pgteller_task": null, "client_id": "tester"})));
-    let running = "FROM pg_stat_activity WHERE query LIKE '%note gone_a%' AND state = 'active' AND pid <> pg_backend_pid()";
-    {
-        let slow = json!({"sql": "select count(*) from note gone_a, note b, note c, note d, note e"});
-        let call = served.call_as(&token, "query", slow);
-        let begun = format!("SELECT count(*) = 1 {running}");
-        let begun = database.until(&begun);
-        tokio::select! {
-            answer = call => panic!("answered: {answer}"),
-            () = begun => {}
-        }
-    }
-    database.until(&format!("SELECT count(*) = 0 {running}")).await;
-    let since = std::time::Instant::now();
-    while served.last_entry().outcome != pgteller::model::entry::EntryOutcome::Aborted {
-        assert!(since.elapsed().as_secs() < 20, "no entry of the aborted call");
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(rows(&served.call_as(&token, "query", json!({"sql": "select 1"})).await), &vec![json!([1])]);
-    served.stop().await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_count_on_a_listener_of_their_own_and_name_nobody() {
     let issuer = Issuer::new("k1");
@@ -182,4 +156,61 @@ async fn what_is_not_declared_is_not_answered() {
     let unknown = json!({"uri": "pgteller://exports/00000000-0000-4000-8000-000000000000"});
     assert_eq!(ask("resources/read", unknown).await["error"]["code"], -32002);
     served.stop().await;
+}
+
+/// T16: on stdio every line out is JSON-RPC, whatever comes in; nothing listens, and no secret stands among the arguments.
+#[tokio::test(flavor = "multi_thread")]
+async fn stdio_speaks_json_rpc_listens_nowhere_and_tells_no_secret() {
+    let database = TestDatabase::new(SQL, &["app"]).await;
+    let configured = Configured {
+        database: &database,
+        policy: POLICY,
+        agent: "tester",
+        purpose: "",
+        policy_keys: "",
+        more: "",
+        database_keys: "search_path = [\"app\"]",
+    };
+    // Everything that it could want to say goes to stderr.
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pgteller"));
+    command.env("PGTELLER_LOG", "info,pgteller=trace,rmcp=debug").stderr(std::process::Stdio::null());
+    let mut process = Process::spawn(&configured, command);
+    let call = |id: u8, sql: &str| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": "query", "arguments": {"sql": sql}}});
+    for line in [
+        "garbage".to_owned(),
+        "{\"jsonrpc\":\"2.0\"}".to_owned(),
+        "[]".to_owned(),
+        json!({"jsonrpc": "2.0", "id": 2, "method": "no/such", "params": {}}).to_string(),
+        json!({"jsonrpc": "2.0", "id": 3, "method": "tools/list"}).to_string(),
+        call(5, "select * from nothing").to_string(),
+        call(6, "select count(*) from note").to_string(),
+    ] {
+        process.tell_text(&line);
+    }
+    let mut answers: Vec<Value> = Vec::new();
+    while answers.iter().filter(|answer| answer["id"] == 5 || answer["id"] == 6).count() < 2 {
+        answers.push(process.line());
+    }
+    assert!(answers.iter().all(|answer| answer["jsonrpc"] == "2.0"), "{answers:?}");
+    assert!(answers.iter().any(|answer| answer.pointer("/result/structuredContent/rows") == Some(&json!([[100]]))), "{answers:?}");
+    let pid = process.child.id();
+    #[cfg(target_os = "linux")]
+    {
+        let own: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .unwrap()
+            .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok()?.to_str().map(str::to_owned))
+            .filter_map(|target| Some(target.strip_prefix("socket:[")?.trim_end_matches(']').to_owned()))
+            .collect();
+        let listening = ["tcp", "tcp6"].iter().flat_map(|kind| {
+            let table = std::fs::read_to_string(format!("/proc/{pid}/net/{kind}")).unwrap_or_default();
+            let lines = table.lines().skip(1).map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+            lines.filter(|fields| fields[3] == "0A").map(|fields| fields[9].clone()).collect::<Vec<_>>()
+        });
+        let ours: Vec<String> = listening.filter(|inode| own.contains(inode)).collect();
+        assert!(ours.is_empty(), "{ours:?}");
+        let arguments = String::from_utf8(std::fs::read(format!("/proc/{pid}/cmdline")).unwrap()).unwrap();
+        assert!(!arguments.contains(&database.password));
+    }
+    let _ = pid;
+    process.finish();
 }

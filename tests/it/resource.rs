@@ -299,6 +299,21 @@ async fn a_key_set_is_fetched_in_bounded_time_and_size_and_never_from_where_it_m
     assert_eq!(code(&count(&served, &token).await), "identity-unavailable");
     assert!(sent.load(Ordering::SeqCst) < 16 << 20, "read {} bytes", sent.load(Ordering::SeqCst));
     served.stop().await;
+    // One byte now and then: as long as we wait, and no longer.
+    let dripping = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let slow = format!("http://{}", dripping.local_addr().unwrap());
+    tokio::spawn(async move {
+        use tokio::io::AsyncWriteExt;
+        let (mut stream, _) = dripping.accept().await.unwrap();
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n").await;
+        let mut ticks = tokio::time::interval(std::time::Duration::from_millis(50));
+        while stream.write_all(b" ").await.is_ok() {
+            ticks.tick().await;
+        }
+    });
+    let (_database, served) = self::served(&identity(&base, &format!("jwks = \"{slow}/keys\""))).await;
+    assert_eq!(code(&count(&served, &token).await), "identity-unavailable");
+    served.stop().await;
     // A private or link-local address of the configuration itself: nothing is sent, and it is said at once.
     for url in
         ["https://10.255.255.1/keys", "https://169.254.169.254/keys", "https://[fe80::1]/keys", "https://[::ffff:10.0.0.1]/keys"]

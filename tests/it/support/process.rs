@@ -61,12 +61,22 @@ impl Process {
         writeln!(self.child.stdin.as_mut().unwrap(), "{message}").unwrap();
     }
 
+    /// Sends a line, whatever it is.
+    pub fn tell_text(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// The next line that it says.
+    pub fn line(&mut self) -> Value {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line}"))
+    }
+
     /// Sends a message and waits for the answer.
     pub fn ask(&mut self, message: &Value) -> Value {
         self.tell(message);
-        let mut line = String::new();
-        self.reader.read_line(&mut line).unwrap();
-        serde_json::from_str(&line).unwrap_or_else(|_| panic!("no answer to {message}: {line}"))
+        self.line()
     }
 
     /// Runs `query`.
