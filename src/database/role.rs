@@ -128,44 +128,44 @@ pub async fn create(
 
 /// Takes a task's rights and ends its sessions, without waiting for them.
 pub async fn cut_off(client: &Client, role: &str) -> Result<(), DatabaseError> {
-    match client.execute("SELECT pgteller_api.revoke_task($1::text::name)", &[&role]).await {
-        Ok(_) => {}
-        // Its own process closed it meanwhile.
-        Err(error) if error.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => return Ok(()),
+    let revoked = client.execute("SELECT pgteller_api.revoke_task($1::text::name)", &[&role]).await;
+    let ended = match unless_gone(revoked) {
+        Ok(true) => client.execute("SELECT pgteller_api.end_sessions($1::text::name, 0)", &[&role]).await,
+        Ok(false) => return Ok(()),
         Err(error) => return Err(DatabaseError::admin("revoking a task")(error)),
+    };
+    unless_gone(ended).map(|_| ()).map_err(DatabaseError::admin("ending a task's sessions"))
+}
+
+/// Whether a step found its role; not if another process closed it meanwhile, because we looked dead or an operator ended the task.
+fn unless_gone(step: Result<u64, tokio_postgres::Error>) -> Result<bool, tokio_postgres::Error> {
+    match step {
+        Ok(_) => Ok(true),
+        Err(error) if error.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => Ok(false),
+        Err(error) => Err(error),
     }
-    client
-        .execute("SELECT pgteller_api.end_sessions($1::text::name, 0)", &[&role])
-        .await
-        .map_err(DatabaseError::admin("ending a task's sessions"))?;
-    Ok(())
 }
 
 /// Closes a task: no login, no profile, no parameters, no sessions, no role. Each step bites at once and stands alone.
 pub async fn close(client: &Client, role: &str) -> Result<(), DatabaseError> {
-    match client.execute("SELECT pgteller_api.revoke_task($1::text::name)", &[&role]).await {
-        Ok(_) => {}
-        // Another process swept it, because we looked dead for a moment.
-        Err(error) if error.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => return Ok(()),
-        Err(error) => return Err(DatabaseError::admin("revoking a task")(error)),
+    let revoked = client.execute("SELECT pgteller_api.revoke_task($1::text::name)", &[&role]).await;
+    if !unless_gone(revoked).map_err(DatabaseError::admin("revoking a task"))? {
+        return Ok(());
     }
     client
         .execute("DELETE FROM pgteller_private.task WHERE role_name = $1::text::name", &[&role])
         .await
         .map_err(DatabaseError::admin("deleting a task's parameters"))?;
-    let open = client
-        .query_one("SELECT pgteller_api.end_sessions($1::text::name, $2)", &[&role, &CLOSE_WAIT_MS])
-        .await
-        .map_err(DatabaseError::admin("ending a task's sessions"))?
-        .get::<_, i32>(0);
+    let open = match client.query_one("SELECT pgteller_api.end_sessions($1::text::name, $2)", &[&role, &CLOSE_WAIT_MS]).await {
+        Ok(row) => row.get::<_, i32>(0),
+        Err(error) if error.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => return Ok(()),
+        Err(error) => return Err(DatabaseError::admin("ending a task's sessions")(error)),
+    };
     if open > 0 {
         return Err(DatabaseError::Unexpected(format!("{open} sessions of a closed task are still open")));
     }
-    client
-        .execute("SELECT pgteller_api.drop_role($1::text::name)", &[&role])
-        .await
-        .map_err(DatabaseError::admin("dropping a task role"))?;
-    Ok(())
+    let dropped = client.execute("SELECT pgteller_api.drop_role($1::text::name)", &[&role]).await;
+    unless_gone(dropped).map(|_| ()).map_err(DatabaseError::admin("dropping a task role"))
 }
 
 /// The roles of one task of this installation, whatever process made them.

@@ -10,6 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::SESSIONS_PER_TASK;
 use crate::model::refusal::{Code, Refusal};
 
+/// When a caller who found no place may well find one.
+const COME_AGAIN: Duration = Duration::from_secs(1);
+
 /// Where the statements of one task count.
 #[derive(Debug)]
 pub struct Places {
@@ -59,6 +62,6 @@ async fn take(places: &Arc<Semaphore>, until: tokio::time::Instant, busy: &str) 
     match tokio::time::timeout_at(until, Arc::clone(places).acquire_owned()).await {
         Ok(Ok(place)) => Ok(place),
         Ok(Err(_)) => Err(super::closed()),
-        Err(_) => Err(Refusal::new(Code::Busy, busy).hint("run fewer statements at once")),
+        Err(_) => Err(Refusal::new(Code::Busy, busy).hint("run fewer statements at once").after(COME_AGAIN)),
     }
 }

@@ -219,6 +219,9 @@ impl Tasks {
                 // An agent's own task goes on in another process, or in this one's successor.
                 let life = if matches!(task.key.which, Which::Opened(_)) { before } else { life };
                 let ended = (!life.is_open()).then(|| self.clock.now());
+                if ended.is_some() {
+                    self.audit.transition(&task.facts, &task.sessions.of().owner, &task.key.database, (before, life)).await;
+                }
                 if let Err(error) = self.store.note(task.facts.id, life, task.spent.so_far(), ended).await {
                     tracing::error!(task = %task.facts.id, "{}", Fault::new("noting the end of a task", error).chain());
                 }
