@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::audit::Draft;
 use crate::identity::{Authenticated, Identity, IdentityError};
+use crate::model::principal::Principal;
 use crate::model::refusal::{Code, Refusal};
 use crate::secret::{ExposeSecret, Secret};
 use crate::settings::DevSettings;
@@ -32,6 +33,13 @@ impl Ticket {
     /// A ticket for an open entry.
     pub fn new(draft: Draft, who: Option<Authenticated>) -> Self {
         Self { draft: Arc::new(Mutex::new(Some(draft))), who: who.map(Arc::new) }
+    }
+
+    /// Notes who calls, where only the message's handler knows.
+    pub fn admitted(&self, principal: &Principal) {
+        if let Some(draft) = self.draft.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            draft.admitted(principal);
+        }
     }
 
     /// Takes the entry; whoever has it closes it.

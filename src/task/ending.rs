@@ -41,11 +41,9 @@ impl Tasks {
         let Some(task) = found.into_iter().find(|task| !task.is_over(&self.clock)) else {
             return Err(self.not_open(who, named, &principal).await);
         };
-        if matches!(task.key.which, Which::Opened(_)) {
-            // Other replicas may serve it too.
-            self.remember(&task, Life::Closed, None).await.map_err(remembering)?;
-        }
-        self.finish(&task, Life::Closed, who.expires_at).await;
+        // First what other processes, and calls that come meanwhile, look at.
+        self.remember(&task, Life::Closed, who.expires_at).await.map_err(remembering)?;
+        self.finish(&task, Life::Closed).await;
         Ok(task)
     }
 
@@ -65,19 +63,26 @@ impl Tasks {
         }
     }
 
-    /// Ends a task: its sessions, its role, and its place. `token_ends` is until when its token could bring it back.
-    pub(super) async fn finish(&self, task: &Arc<Task>, life: Life, token_ends: Option<Instant>) {
+    /// Ends a task whose time is over, whoever else is ending it.
+    pub(super) async fn expire(&self, task: &Arc<Task>, token_ends: Option<Instant>) -> Result<(), StoreError> {
+        self.expire_its_name(task, token_ends).await?;
+        self.finish(task, Life::Expired).await;
+        Ok(())
+    }
+
+    /// What a token names must not open again while the task is being ended, so that is written down before anything slow.
+    async fn expire_its_name(&self, task: &Task, token_ends: Option<Instant>) -> Result<(), StoreError> {
+        let named = matches!(task.key.which, Which::Claimed { .. });
+        if named && task.life() != Life::Denied { self.remember(task, Life::Expired, token_ends).await } else { Ok(()) }
+    }
+
+    /// Ends a task: its sessions, its role, and its place.
+    pub(super) async fn finish(&self, task: &Arc<Task>, life: Life) {
         let Some(before) = task.moves_to(life) else { return };
         task.sessions.close().await;
         self.forget(task);
         let now = self.clock.now();
-        let noted = async {
-            if matches!(life, Life::Closed | Life::Expired) && matches!(task.key.which, Which::Claimed { .. }) {
-                self.remember(task, life, token_ends).await?;
-            }
-            self.store.note(task.facts.id, life, task.spent.so_far(), Some(now)).await
-        };
-        if let Err(error) = noted.await {
+        if let Err(error) = self.store.note(task.facts.id, life, task.spent.so_far(), Some(now)).await {
             tracing::error!(task = %task.facts.id, "{}", Fault::new("noting the end of a task", error).chain());
         }
         self.audit.transition(&task.facts, &task.sessions.of().owner, &task.key.database, (before, life)).await;
@@ -165,14 +170,26 @@ impl Tasks {
             }
         }
         for (task, life) in ending.join_all().await {
-            self.finish(&task, life, None).await;
+            self.finish(&task, life).await;
         }
     }
 
     /// Closes tasks whose time is over, and notes what the others used.
     pub async fn close_expired(&self) {
         let (over, open): (Vec<_>, Vec<_>) = self.all().into_iter().partition(|task| task.is_over(&self.clock));
-        self.finish_all(over, Life::Expired, true).await;
+        let mut expiring = tokio::task::JoinSet::new();
+        for task in over {
+            if let Err(error) = self.expire_its_name(&task, None).await {
+                tracing::error!(task = %task.facts.id, "{}", Fault::new("noting the end of a task", error).chain());
+            }
+            expiring.spawn(async move {
+                task.sessions.close().await;
+                task
+            });
+        }
+        for task in expiring.join_all().await {
+            self.finish(&task, Life::Expired).await;
+        }
         let now = self.clock.now();
         let noted = async {
             self.store.seen(&self.instance, now).await?;
@@ -198,33 +215,26 @@ impl Tasks {
         }
     }
 
-    /// Closes every task; at shutdown. Their tokens may open them again elsewhere.
+    /// Closes every task; at shutdown, side by side: one database that hangs delays its own tasks only. Their tokens may open them again
+    /// elsewhere, and an agent's own task goes on in another process, or in this one's successor.
     pub async fn close_all(&self) {
-        self.finish_all(self.open_ones(|_| true).await, Life::Closed, false).await;
-    }
-
-    /// Ends tasks side by side: one database that hangs delays its own tasks only.
-    async fn finish_all(&self, tasks: Vec<Arc<Task>>, life: Life, for_good: bool) {
         let mut closing = tokio::task::JoinSet::new();
-        for task in tasks {
+        for task in self.open_ones(|_| true).await {
             closing.spawn(async move {
                 task.sessions.close().await;
                 task
             });
         }
         for task in closing.join_all().await {
-            if for_good {
-                self.finish(&task, life, None).await;
-            } else if let Some(before) = task.moves_to(life) {
-                // An agent's own task goes on in another process, or in this one's successor.
-                let life = if matches!(task.key.which, Which::Opened(_)) { before } else { life };
-                let ended = (!life.is_open()).then(|| self.clock.now());
-                if ended.is_some() {
-                    self.audit.transition(&task.facts, &task.sessions.of().owner, &task.key.database, (before, life)).await;
-                }
-                if let Err(error) = self.store.note(task.facts.id, life, task.spent.so_far(), ended).await {
-                    tracing::error!(task = %task.facts.id, "{}", Fault::new("noting the end of a task", error).chain());
-                }
+            let Some(before) = task.moves_to(Life::Closed) else { continue };
+            let goes_on = matches!(task.key.which, Which::Opened(_));
+            let life = if goes_on { before } else { Life::Closed };
+            let ended = (!goes_on).then(|| self.clock.now());
+            if let Err(error) = self.store.note(task.facts.id, life, task.spent.so_far(), ended).await {
+                tracing::error!(task = %task.facts.id, "{}", Fault::new("noting the end of a task", error).chain());
+            }
+            if !goes_on {
+                self.audit.transition(&task.facts, &task.sessions.of().owner, &task.key.database, (before, life)).await;
             }
         }
     }

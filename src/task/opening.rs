@@ -59,11 +59,11 @@ impl Tasks {
                 Ok(true) => return Ok(Entered { task, opened: false }),
                 Ok(false) => {
                     *place = None;
-                    self.finish(&task, Life::Expired, who.expires_at).await;
+                    self.expire(&task, who.expires_at).await.map_err(remembering)?;
                 }
                 Err(denied) => {
                     *place = None;
-                    self.finish(&task, Life::Denied, None).await;
+                    self.finish(&task, Life::Denied).await;
                     return Err(denied);
                 }
             }
@@ -98,7 +98,7 @@ impl Tasks {
         let plan = Plan { facts, narrow, until, used: Used::default() };
         let task = Arc::new(self.open_task(who, key, governed, snapshot, plan).await?);
         if let Some(missing) = unmet(ask.needs.as_deref().unwrap_or_default(), &task.rights().await.grants) {
-            self.finish(&task, Life::Closed, None).await;
+            self.finish(&task, Life::Closed).await;
             let message = format!("`{missing}` does not exist or is not granted for this purpose");
             return Err(Refusal::new(Code::RelationNotGranted, message)
                 .hint("name relations as `schema.name`, or leave `needs` out to get all that is granted")

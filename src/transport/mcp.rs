@@ -95,14 +95,17 @@ impl Mcp {
     /// The tools that are worth listing to this caller: what its policy and its scopes may let it use. Without a good token on stdio there is
     /// nobody to judge, and the calls will say why.
     async fn listed(&self, context: &RequestContext<RoleServer>) -> Vec<Tool> {
-        let known = ticket(context).and_then(|ticket| ticket.who.clone());
-        let who = match known {
+        let ticket = ticket(context);
+        let who = match ticket.and_then(|ticket| ticket.who.clone()) {
             Some(who) => who,
             None => match self.gate.stdio().await {
                 Ok(who) => Arc::new(who),
                 Err(_) => return self.tools.as_ref().clone(),
             },
         };
+        if let Some(ticket) = ticket {
+            ticket.admitted(&who.principal);
+        }
         let worth = self.enforcement.listed(&who).await;
         self.tools.iter().filter(|tool| worth.iter().any(|name| *name == tool.name)).cloned().collect()
     }

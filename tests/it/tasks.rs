@@ -7,7 +7,7 @@ use pgteller::store::Store;
 use serde_json::{Value, json};
 
 use crate::support::client::{code, rows};
-use crate::support::process::Listening;
+use crate::support::process::{Door, Listening};
 use crate::support::server::Configured;
 use crate::support::tokens::{AUDIENCE, Issuer, claims};
 use crate::support::{Served, TestDatabase};
@@ -375,6 +375,32 @@ async fn stopping_an_agent_ends_what_it_does_and_it_opens_nothing_new() {
     house.served.enforcement().tasks.watch().await;
     assert!(house.call("open_task", json!({"purpose": "read"})).await.get("task").is_some());
     assert_eq!(code(&house.count(&task).await), "task-closed");
+    house.served.stop().await;
+}
+
+/// A task that a token names never opens again while it is being ended, however many calls come at that moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_named_task_does_not_open_again_while_it_is_closed() {
+    let house = House::build("").await;
+    let store = house.store().await;
+    for round in 0..5 {
+        let task = json!({"id": format!("t-{round}"), "purpose": "read"});
+        let token = house.issuer.sign(&claims(json!({"pgteller_task": task})));
+        let count = || house.served.call_as(&token, "query", json!({"sql": "select count(*) from note"}));
+        assert_eq!(rows(&count().await), &vec![json!([100])]);
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let (url, token) = (house.served.url.clone(), token.clone());
+            calls.spawn(async move { Door::at(&url).call(&token, "query", json!({"sql": "select count(*) from note"})).await });
+        }
+        let closed = house.served.call_as(&token, "close_task", json!({})).await;
+        assert_eq!(closed["state"], "closed", "{closed}");
+        calls.join_all().await;
+        assert_eq!(code(&count().await), "task-closed");
+        let named = format!("t-{round}");
+        let opened = store.tasks(true).await.unwrap().iter().filter(|task| task.external_id.as_ref() == Some(&named)).count();
+        assert_eq!(opened, 1, "{named}");
+    }
     house.served.stop().await;
 }
 

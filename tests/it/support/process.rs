@@ -140,7 +140,7 @@ impl Listening {
 
     /// A client.
     pub fn door(&self) -> Door {
-        Door { http: reqwest::Client::new(), url: self.url.clone() }
+        Door::at(&self.url)
     }
 
     /// Runs another command over its configuration; gives what it printed.
@@ -169,6 +169,11 @@ impl Drop for Listening {
 }
 
 impl Door {
+    /// A client of a server at this URL.
+    pub fn at(url: &str) -> Self {
+        Self { http: reqwest::Client::new(), url: url.to_owned() }
+    }
+
     /// Calls a tool; gives the result's structured content, or the JSON-RPC error.
     pub async fn call(&self, token: &str, tool: &str, arguments: Value) -> Value {
         let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}});
