@@ -36,7 +36,7 @@ use crate::model::statement::{RelationUse, Statement};
 use crate::model::task::{Narrow, TaskState};
 use crate::policy::input::DatabaseInput;
 use crate::policy::{CallInput, ExportInput, Permitted, Policy, Verdict};
-use crate::sessions::{Executed, Ready, Running};
+use crate::sessions::{Belonging, Executed, Ready, Running};
 use crate::settings::Scopes;
 use crate::sql;
 use crate::task::{Reservation, Task, Tasks};
@@ -99,15 +99,21 @@ impl Enforcement {
         call: Call,
         draft: &mut Draft,
         (narrow, cancelled): (&Narrow, &CancellationToken),
-        finished: &mut Option<FinishedExport>,
+        finished: &mut Option<Finished>,
     ) -> Result<Answer, Failure> {
         draft.update(|entry| entry.tool = Some(call.tool().to_owned()));
-        if let Some(scope) = self.scopes.missing(call.scoped_as(), &who.principal) {
-            return Err(scope_insufficient(scope).into());
+        // Who wants to stop is let through, however much was asked for before.
+        if !matches!(call, Call::RevokeTask) {
+            if let Some(scope) = self.scopes.missing(call.scoped_as(), &who.principal) {
+                return Err(scope_insufficient(scope).into());
+            }
+            self.tasks.caller(&who.principal).call()?;
         }
-        self.tasks.caller(&who.principal).call()?;
+        if !narrow.allows(call.scoped_as()) {
+            return Err(narrowed(call.tool()).into());
+        }
         let call = match call {
-            Call::ReadExport(id) => return self.read_export(id, who),
+            Call::ReadExport(id) => return self.read_export(id, who).await,
             Call::CloseTask(named) => return self.close_task(who, named, draft).await,
             Call::Exchange(ask) => return self.exchange(who, &ask, draft).await,
             Call::RevokeTask => return self.revoke(who, draft).await,
@@ -124,10 +130,8 @@ impl Enforcement {
         draft.entered(&entered.task.facts, entered.opened.then_some(Life::Opened));
         draft.stage("enter");
         let task = &entered.task;
-        if !(task.narrow.allows(call.scoped_as()) && narrow.allows(call.scoped_as())) {
-            return Err(
-                Refusal::new(Code::PolicyDenied, format!("this task was narrowed, and `{}` is left out", call.tool())).into()
-            );
+        if !task.narrow.allows(call.scoped_as()) {
+            return Err(narrowed(call.tool()).into());
         }
         let step = Step { enforcement: self, who, task, database, narrow, cancelled };
         let answer = match call {
@@ -145,9 +149,9 @@ impl Enforcement {
         Ok(answer)
     }
 
-    fn publish(&self, reply: Reply, finished: Option<FinishedExport>, who: &Authenticated) -> Reply {
-        let (Outcome::Answered(_), Some(file)) = (&reply.outcome, finished) else { return reply };
-        match self.exports.publish(file, &who.principal) {
+    fn publish(&self, reply: Reply, finished: Option<Finished>, who: &Authenticated) -> Reply {
+        let (Outcome::Answered(_), Some((file, of))) = (&reply.outcome, finished) else { return reply };
+        match self.exports.publish(file, &who.principal, of) {
             Ok(()) => reply,
             Err(fault) => {
                 tracing::error!(request_id = %reply.request_id, "{}", fault.chain());
@@ -168,6 +172,9 @@ impl Enforcement {
         })
     }
 }
+
+/// A file that is published once its entry is written, and the task that it came from.
+type Finished = (FinishedExport, Belonging);
 
 /// What the steps of one call share.
 struct Step<'a> {
@@ -199,7 +206,7 @@ impl Step<'_> {
         Ok(Answer::Rows(Rows { columns: executed.columns(&fields), json, count, truncated, notices }))
     }
 
-    async fn export(&self, ask: ExportAsk, draft: &mut Draft, finished: &mut Option<FinishedExport>) -> Result<Answer, Failure> {
+    async fn export(&self, ask: ExportAsk, draft: &mut Draft, finished: &mut Option<Finished>) -> Result<Answer, Failure> {
         let ExportAsk { statement, format } = ask;
         let wanted = statement.max_rows;
         let ready = self.read(statement, draft).await?;
@@ -214,7 +221,7 @@ impl Step<'_> {
         let columns = executed.columns(sink.fields());
         let (exported, file) = sink.finish(columns, executed.more, executed.full)?;
         reservation.settle(exported.rows, exported.bytes);
-        *finished = Some(file);
+        *finished = Some((file, self.task.sessions.of().clone()));
         Ok(Answer::Export(exported))
     }
 
@@ -226,7 +233,9 @@ impl Step<'_> {
     async fn describe(&self, ask: &DescribeAsk, draft: &mut Draft) -> Result<Answer, Failure> {
         let rights = self.task.rights().await;
         self.decide("describe", None, None, Describing, draft).await?;
-        Ok(Answer::description(describe(ask, &rights.grants, &rights.snapshot)?))
+        let mut grants = rights.grants.clone();
+        grants.relations.retain(|relation, _| self.narrow.keeps(relation));
+        Ok(Answer::description(describe(ask, &grants, &rights.snapshot)?))
     }
 
     /// What the statement reads, and what policy would say of running it; a real plan only where policy names it.
@@ -348,6 +357,10 @@ impl Judged for Ready {
     fn statement(&self) -> Option<&Statement> {
         Some(Self::statement(self))
     }
+}
+
+fn narrowed(tool: &str) -> Refusal {
+    Refusal::new(Code::PolicyDenied, format!("this task or call was narrowed, and `{tool}` is left out"))
 }
 
 fn notices(hidden: u64) -> Vec<String> {

@@ -22,6 +22,7 @@ use crate::model::decision::Limits;
 use crate::model::names::ExportId;
 use crate::model::principal::Principal;
 use crate::model::refusal::{Code, Failure, Fault, Refusal};
+use crate::sessions::Belonging;
 
 /// Most bytes that one read of an exported file gives.
 const MAX_READ_BYTES: u64 = 256 * 1024;
@@ -44,6 +45,7 @@ pub struct Exports {
 #[derive(Debug, Clone)]
 struct Published {
     owner: Owner,
+    task: Belonging,
     format: ExportFormat,
 }
 
@@ -121,19 +123,24 @@ impl Exports {
     }
 
     /// Publishes a finished file to its owner. Called once its entry is in the log.
-    pub fn publish(&self, finished: FinishedExport, principal: &Principal) -> Result<(), Fault> {
+    pub fn publish(&self, finished: FinishedExport, principal: &Principal, task: Belonging) -> Result<(), Fault> {
         let FinishedExport { id, format, temporary, file: _locked } = finished;
         std::fs::rename(&temporary.0, self.path(id, format)).map_err(|source| Fault::new("publishing an export", source))?;
         temporary.keep();
         let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
-        published.insert(id, Published { owner: Owner::of(principal), format });
+        published.insert(id, Published { owner: Owner::of(principal), task, format });
         Ok(())
+    }
+
+    /// The task that a published file came from, for its owner.
+    pub fn task_of(&self, id: ExportId, principal: &Principal) -> Result<Belonging, Refusal> {
+        let found = self.published.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        found.filter(|export| export.owner == Owner::of(principal)).map(|export| export.task).ok_or_else(unknown)
     }
 
     /// The beginning of a published file, for its owner.
     pub fn read(&self, id: ExportId, principal: &Principal) -> Result<ExportContent, Failure> {
         let found = self.published.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
-        let unknown = || Refusal::new(Code::ExportUnknown, "there is no such export").hint("export again");
         let export = found.filter(|export| export.owner == Owner::of(principal)).ok_or_else(unknown)?;
         let text = read_beginning(&self.path(id, export.format)).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => Failure::from(unknown()),
@@ -146,6 +153,11 @@ impl Exports {
     pub fn path(&self, id: ExportId, format: ExportFormat) -> PathBuf {
         self.directory.join(format!("{id}.{}", format.extension()))
     }
+}
+
+/// The answer for a file that does not exist, and for somebody else's.
+pub fn unknown() -> Refusal {
+    Refusal::new(Code::ExportUnknown, "there is no such export").hint("export again")
 }
 
 /// The id in a name that we would give, of a published file or one that is not; other files are not ours.

@@ -137,6 +137,7 @@ impl Server {
             callers: Callers::new(settings.per_principal, settings.per_agent),
             databases: settings.databases.clone(),
         });
+        tasks.register().await.map_err(ServerError::Store)?;
         tasks.watch().await;
         let own = settings.server.public_url.clone().filter(|_| settings.server.task_tokens);
         let task_tokens = own.map(|issuer| Arc::new(TaskTokens::new(issuer, store.clone(), clock.clone())));

@@ -174,7 +174,8 @@ async fn update(connection: &mut AnyConnection, place: &str, is_file: bool) -> R
     let done = usize::try_from(found).unwrap_or(usize::MAX);
     for (version, step) in (1_i64..).zip(STEPS).skip(done) {
         for statement in *step {
-            let statement = statement.replace("{serial}", if is_file { "INTEGER PRIMARY KEY" } else { "BIGSERIAL PRIMARY KEY" });
+            let statement =
+                statement.replace("{serial}", if is_file { "INTEGER PRIMARY KEY AUTOINCREMENT" } else { "BIGSERIAL PRIMARY KEY" });
             transaction.execute(AssertSqlSafe(statement)).await.map_err(unwritable)?;
         }
         let note = sqlx::query("INSERT INTO pgteller_state (version) VALUES ($1)").bind(version);
@@ -192,9 +193,10 @@ fn file_url(path: &Path) -> Secret {
 
 /// A file that only we can read: SQLite gives what it puts beside it the same permissions.
 fn make_private(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path).map(|_| ())
+    let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))
 }

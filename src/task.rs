@@ -52,7 +52,7 @@ enum Which {
     /// Nobody named one.
     Ambient,
     /// As its orchestrator names it in the token.
-    Claimed { id: String, purpose: String, narrow: Narrow },
+    Claimed { id: String, purpose: String, narrow: Narrow, asserted: bool },
     /// As we named it when the agent opened it.
     Opened(TaskId),
 }
@@ -246,9 +246,12 @@ impl Tasks {
 fn key(who: &Authenticated, database: &DatabaseName, named: Option<TaskId>) -> TaskKey {
     let which = match (named, &who.task) {
         (Some(id), _) => Which::Opened(id),
-        (None, Some(claim)) => {
-            Which::Claimed { id: claim.external_id.clone(), purpose: claim.purpose.clone(), narrow: claim.narrow.clone() }
-        }
+        (None, Some(claim)) => Which::Claimed {
+            id: claim.external_id.clone(),
+            purpose: claim.purpose.clone(),
+            narrow: claim.narrow.clone(),
+            asserted: claim.asserted,
+        },
         (None, None) => Which::Ambient,
     };
     TaskKey { principal: fingerprint(&who.principal), database: database.clone(), which }

@@ -78,6 +78,11 @@ impl Gate {
 
     /// A token that came otherwise than as a bearer's, to be exchanged or revoked.
     pub async fn token(&self, token: &Secret) -> Result<Authenticated, IdentityError> {
+        // The token of `[dev]` is shown to no issuer.
+        let hash: [u8; 32] = Sha256::digest(token.expose_secret()).into();
+        if let (Some(dev), true) = (&self.dev, self.dev_token == Some(hash)) {
+            return Ok(local(dev));
+        }
         self.identity.authenticate(token).await
     }
 

@@ -13,15 +13,18 @@ use crate::settings::DatabaseSettings;
 /// Closes every role of these tasks, whatever process made it. Gives how many there were.
 pub async fn stop_tasks(settings: &DatabaseSettings, tasks: &[TaskId]) -> Result<usize, DatabaseError> {
     let admin = Admin::new(settings.target.clone(), settings.login.clone(), settings.password.clone());
-    let mut guard = admin.lock().await?;
+    let mut guard = admin.bounded(admin.lock()).await?;
     let client = guard.client()?;
     let (installation, _) = admin.bounded(installation(client)).await?;
     let roles = roles_of(&admin, client, &installation, tasks).await?;
-    for role in &roles {
-        admin.bounded(role::cut_off(client, role)).await?;
-    }
-    // The tasks' own processes close them too, and may be in the middle of it: what counts is that nothing is left.
+    // The tasks' own processes close them too, and may be in the middle of it: no failure keeps the others, and what counts is that nothing
+    // is left.
     let mut failed = None;
+    for role in &roles {
+        if admin.bounded(role::cut_off(client, role)).await.is_err() {
+            failed = admin.bounded(role::cut_off(client, role)).await.err();
+        }
+    }
     for role in &roles {
         if let Err(error) = admin.bounded(role::close(client, role)).await {
             failed = Some(error);

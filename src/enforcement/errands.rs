@@ -2,7 +2,7 @@
 //!
 //! Takes a caller that was admitted and counted, gives an answer. Reaches no governed database but to end what runs there.
 
-use super::Enforcement;
+use super::{Enforcement, narrowed};
 use crate::audit::Draft;
 use crate::describe::ended;
 use crate::identity::Authenticated;
@@ -24,8 +24,19 @@ impl Enforcement {
         tools
     }
 
-    pub(super) fn read_export(&self, id: ExportId, who: &Authenticated) -> Result<Answer, Failure> {
+    /// A file of the caller's own. A token that names its task opens the files of that task only, and what was revoked opens nothing.
+    pub(super) async fn read_export(&self, id: ExportId, who: &Authenticated) -> Result<Answer, Failure> {
         self.tasks.refuse_stopped(&who.principal)?;
+        let of = self.exports.task_of(id, &who.principal)?;
+        if let Some(claim) = &who.task {
+            if of.external_id.as_ref() != Some(&claim.external_id) {
+                return Err(crate::export::unknown().into());
+            }
+            if !claim.narrow.allows("export") {
+                return Err(narrowed("export").into());
+            }
+        }
+        self.tasks.refuse_revoked(&of).await?;
         self.exports.read(id, &who.principal).map(Answer::Content)
     }
 
@@ -61,8 +72,8 @@ impl Enforcement {
         named: Option<TaskId>,
         draft: &mut Draft,
     ) -> Result<Answer, Failure> {
-        let task = self.tasks.close(who, named).await?;
-        draft.entered(&task.facts, Some(Life::Closed));
-        Ok(Answer::description(ended(&task.facts, task.used())))
+        let (facts, used) = self.tasks.close(who, named).await?;
+        draft.entered(&facts, Some(Life::Closed));
+        Ok(Answer::description(ended(&facts, used)))
     }
 }

@@ -173,9 +173,11 @@ fn kind(address: IpAddr) -> Kind {
         IpAddr::V4(v4) => {
             let [first, second, ..] = v4.octets();
             let shared = first == 100 && (64..128).contains(&second);
+            let reserved =
+                (first == 192 && second == 0 && v4.octets().get(2) == Some(&0)) || (first == 198 && (18..20).contains(&second));
             if v4.is_loopback() {
                 Kind::Loopback
-            } else if v4.is_link_local() || first == 0 || first >= 224 {
+            } else if v4.is_link_local() || first == 0 || first >= 224 || reserved {
                 Kind::Never
             } else if v4.is_private() || shared {
                 Kind::Private
@@ -188,7 +190,9 @@ fn kind(address: IpAddr) -> Kind {
                 Kind::Loopback
             } else if v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast() {
                 Kind::Never
-            } else if v6.is_unique_local() {
+            } else if v6.is_unique_local()
+                || matches!(v6.octets(), [0xfe, 0xc0..=0xff, ..] | [0, 0x64, 0xff, 0x9b, 0, 1, ..] | [0x20, 0x01, 0, 0, ..])
+            {
                 Kind::Private
             } else {
                 Kind::Public
@@ -203,6 +207,7 @@ fn embedded(v6: Ipv6Addr) -> Option<IpAddr> {
     let (head, tail) = bytes.split_at(12);
     let last: [u8; 4] = tail.try_into().ok()?;
     match head {
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0] if !v6.is_loopback() && !v6.is_unspecified() => Some(IpAddr::from(last)),
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff] | [0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0] => Some(IpAddr::from(last)),
         [0x20, 0x02, a, b, c, d, ..] => Some(IpAddr::from([*a, *b, *c, *d])),
         _ => None,
@@ -256,6 +261,12 @@ mod tests {
             ("::ffff:10.0.0.1", Kind::Private),
             ("64:ff9b::a9fe:a9fe", Kind::Never),
             ("2002:a9fe:a9fe::1", Kind::Never),
+            ("::169.254.169.254", Kind::Never),
+            ("192.0.0.192", Kind::Never),
+            ("198.18.0.1", Kind::Never),
+            ("fec0::1", Kind::Private),
+            ("64:ff9b:1::a00:1", Kind::Private),
+            ("2001:0:a9fe::1", Kind::Private),
         ] {
             assert_eq!(kind(address.parse().unwrap()), expected, "{address}");
         }

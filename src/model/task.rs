@@ -74,6 +74,9 @@ pub struct TaskState {
     pub carry: Value,
 }
 
+/// Most relations that a task may be narrowed to by name.
+pub const MAX_NEEDS: usize = 500;
+
 /// Longest purpose, in bytes.
 pub const MAX_PURPOSE: usize = 256;
 

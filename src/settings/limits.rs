@@ -77,6 +77,9 @@ pub fn state(written: &config::Storage, base: &Path) -> Result<StateSettings, Co
     if login.contains(':') {
         return Err(invalid(key, "must not hold a password: use `state_password_file` or `state_password_env`"));
     }
+    if place.contains("host=") {
+        return Err(invalid(key, "name the host before the database, not as a parameter"));
+    }
     let password = super::secret(
         written.state_password_env.as_deref(),
         written.state_password_file.as_deref(),

@@ -59,6 +59,8 @@ pub struct Caller {
 pub struct OpenPlace {
     _principal: OwnedSemaphorePermit,
     _agent: OwnedSemaphorePermit,
+    /// A caller with an open task is not forgotten, however long it is silent.
+    _caller: Caller,
 }
 
 impl Callers {
@@ -141,6 +143,39 @@ impl Caller {
 
     /// Takes a place for an open task.
     pub fn open(&self) -> Result<OpenPlace, Refusal> {
-        Ok(OpenPlace { _principal: self.principal.open("this caller")?, _agent: self.agent.open("this agent")? })
+        Ok(OpenPlace {
+            _principal: self.principal.open("this caller")?,
+            _agent: self.agent.open("this agent")?,
+            _caller: self.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_with_open_tasks_is_not_forgotten() {
+        let one = std::num::NonZeroU32::MIN;
+        let limits = LimitSettings { requests_per_second: one, statements: 1, open_tasks: 2 };
+        let callers = Callers::new(limits, limits);
+        let owner = Owner { issuer: "i".to_owned(), subject: "s".to_owned(), agent: "a".to_owned() };
+        let forget = || {
+            for known in callers.principals.lock().unwrap().values_mut() {
+                known.recent = None;
+            }
+            for known in callers.agents.lock().unwrap().values_mut() {
+                known.recent = None;
+            }
+            callers.forget_idle();
+        };
+        let open = || callers.of(&owner).open();
+        let (_first, second) = (open().unwrap(), open().unwrap());
+        forget();
+        assert_eq!(open().unwrap_err().code, Code::RateLimited);
+        drop(second);
+        forget();
+        assert!(open().is_ok());
     }
 }

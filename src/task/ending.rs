@@ -7,20 +7,21 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use super::opening::{remembering, unknown};
+use super::opening::{bound_by_token, remembering, unknown};
 use super::{Task, TaskKey, Tasks, Which, fingerprint};
 use crate::clock::Instant;
 use crate::database::stop::stop_tasks;
 use crate::identity::Authenticated;
-use crate::model::ending::{Bearing, Ending, Life, Whom};
+use crate::model::ending::{Bearing, Ending, Life, Used, Whom};
 use crate::model::names::{DatabaseName, TaskId};
 use crate::model::principal::Principal;
 use crate::model::refusal::{Code, Failure, Fault, Refusal};
-use crate::sessions::closed;
+use crate::model::task::TaskFacts;
+use crate::sessions::{Belonging, closed};
 use crate::settings::DatabaseSettings;
 use crate::store::{Store, StoreError};
 
-/// Longest that a closed task is remembered when its token names no end.
+/// How long an ended task is remembered at least.
 const REMEMBER_SECONDS: u64 = 24 * 60 * 60;
 /// How long ended tasks stay in the list.
 const LIST_SECONDS: u64 = 7 * 24 * 60 * 60;
@@ -28,9 +29,12 @@ const LIST_SECONDS: u64 = 7 * 24 * 60 * 60;
 const SILENT_SECONDS: u64 = 60;
 
 impl Tasks {
-    /// Closes a task of the caller: the one it names, or the one that its token names.
-    pub async fn close(&self, who: &Authenticated, named: Option<TaskId>) -> Result<Arc<Task>, Failure> {
+    /// Closes a task of the caller: the one it names, or the one that its token names. Gives what it was, and what it used.
+    pub async fn close(&self, who: &Authenticated, named: Option<TaskId>) -> Result<(TaskFacts, Used), Failure> {
         self.refuse_stopped(&who.principal)?;
+        if named.is_some() && who.task.is_some() {
+            return Err(bound_by_token().into());
+        }
         let principal = fingerprint(&who.principal);
         let is_meant = |key: &TaskKey| match (&key.which, named, &who.task) {
             (Which::Opened(id), Some(named), _) => *id == named,
@@ -39,35 +43,59 @@ impl Tasks {
         };
         let found = self.open_ones(|key| key.principal == principal && is_meant(key)).await;
         let Some(task) = found.into_iter().find(|task| !task.is_over(&self.clock)) else {
-            return Err(self.not_open(who, named, &principal).await);
+            return self.close_elsewhere(who, named, &principal).await;
         };
         // First what other processes, and calls that come meanwhile, look at.
         self.remember(&task, Life::Closed, who.expires_at).await.map_err(remembering)?;
         self.finish(&task, Life::Closed).await;
-        Ok(task)
+        Ok((task.facts.clone(), task.used()))
     }
 
-    /// Why a task that is not open here cannot be closed. One that another replica serves is ended through the store.
-    async fn not_open(&self, who: &Authenticated, named: Option<TaskId>, principal: &str) -> Failure {
+    /// Closes a task that is not open here: another process may serve it, or none since one was started again.
+    async fn close_elsewhere(
+        &self,
+        who: &Authenticated,
+        named: Option<TaskId>,
+        principal: &str,
+    ) -> Result<(TaskFacts, Used), Failure> {
         let Some(id) = named else {
             let refusal = match &who.task {
                 Some(_) => closed(),
                 None => Refusal::new(Code::ArgumentInvalid, "`task` is missing").hint("name the task that `open_task` gave"),
             };
-            return refusal.into();
+            return Err(refusal.into());
         };
-        match self.store.task(id).await {
-            Ok(Some(record)) if record.principal == principal && record.is_agents_own() => closed().into(),
-            Ok(_) => unknown().into(),
-            Err(error) => remembering(error).into(),
+        let record = self.store.task(id).await.map_err(remembering)?;
+        let Some(record) = record.filter(|record| record.principal == principal && record.is_agents_own()) else {
+            return Err(unknown().into());
+        };
+        let now = self.clock.now();
+        if !record.life.is_open() || record.expires_at_ns <= now {
+            return Err(closed().into());
         }
+        let whom = Whom { task: Some(id), ..Whom::default() };
+        let ending_id = self.clock.uuid7().to_string();
+        let until_ns = record.expires_at_ns.max(now.plus_seconds(REMEMBER_SECONDS));
+        let ending = Ending { id: ending_id, life: Life::Closed, whom, at_ns: now, until_ns, reason: None, by: None };
+        self.stop_everywhere(&ending).await?;
+        Ok((record.facts, record.used))
+    }
+
+    /// Ends what an ending names in every process, this one among them.
+    pub(super) async fn stop_everywhere(&self, ending: &Ending) -> Result<(), Failure> {
+        let stopped = stop(&self.store, &self.databases, ending).await.map_err(remembering)?;
+        for (database, why) in &stopped.unreachable {
+            tracing::warn!(%database, why, "roles of an ended task could not be closed from here");
+        }
+        self.watch().await;
+        Ok(())
     }
 
     /// Ends a task whose time is over, whoever else is ending it.
     pub(super) async fn expire(&self, task: &Arc<Task>, token_ends: Option<Instant>) -> Result<(), StoreError> {
-        self.expire_its_name(task, token_ends).await?;
+        let remembered = self.expire_its_name(task, token_ends).await;
         self.finish(task, Life::Expired).await;
-        Ok(())
+        remembered
     }
 
     /// What a token names must not open again while the task is being ended, so that is written down before anything slow.
@@ -104,7 +132,8 @@ impl Tasks {
             },
             Which::Ambient => return Ok(()),
         };
-        let until = token_ends.unwrap_or_else(|| now.plus_seconds(REMEMBER_SECONDS)).max(task.expires_at);
+        // A later token may name the same task: it stays ended for a day at least.
+        let until = now.plus_seconds(REMEMBER_SECONDS).max(task.expires_at).max(token_ends.unwrap_or(now));
         let ending = Ending { id: self.clock.uuid7().to_string(), life, whom, at_ns: now, until_ns: until, reason: None, by: None };
         self.store.end(&ending).await
     }
@@ -128,6 +157,20 @@ impl Tasks {
         if stopped { Err(revoked()) } else { Ok(()) }
     }
 
+    /// Refuses what was made within a task that an operator ended, or whoever holds its token.
+    pub async fn refuse_revoked(&self, of: &Belonging) -> Result<(), Failure> {
+        let ending = self.store.ending_of(&of.bearing(), self.clock.now()).await.map_err(remembering)?;
+        match ending {
+            Some(ending) if ending.life == Life::Revoked => Err(closed().into()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Notes that this process lives, before anything opens: others close the tasks of those they do not know.
+    pub async fn register(&self) -> Result<(), StoreError> {
+        self.store.seen(&self.instance, self.clock.now()).await
+    }
+
     /// Refuses what has ended, by what the store says now.
     pub(super) async fn refuse_ended(&self, of: &Bearing<'_>) -> Result<(), Failure> {
         let ending = self.store.ending_of(of, self.clock.now()).await.map_err(remembering)?;
@@ -149,10 +192,11 @@ impl Tasks {
         let now = self.clock.now();
         let stopped = self.store.stopped(now).await?;
         let (endings, mark) = self.store.endings_after(self.mark.load(Ordering::SeqCst), now).await?;
+        // Nothing new opens from here on; ending what is open may take a while.
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&stopped);
         self.end_here(&stopped).await;
         self.end_here(&endings).await;
         self.mark.store(mark, Ordering::SeqCst);
-        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = stopped;
         Ok(())
     }
 
@@ -256,7 +300,8 @@ pub async fn stop(store: &Store, databases: &[DatabaseSettings], ending: &Ending
     store.end(ending).await?;
     let mut stopped = Stopped::default();
     let mut meant: BTreeMap<DatabaseName, Vec<TaskId>> = BTreeMap::new();
-    for task in store.tasks(false).await? {
+    // Also those that the store calls closed: somebody may serve one all the same.
+    for task in store.tasks(true).await?.into_iter().filter(|task| task.expires_at_ns > ending.at_ns) {
         let of = Bearing {
             owner: &task.owner,
             task: Some(task.facts.id),
@@ -264,7 +309,9 @@ pub async fn stop(store: &Store, databases: &[DatabaseSettings], ending: &Ending
             database: Some(&task.database),
         };
         if ending.whom.covers(&of) {
-            stopped.tasks.push(task.facts.id);
+            if task.life.is_open() {
+                stopped.tasks.push(task.facts.id);
+            }
             meant.entry(task.database).or_default().push(task.facts.id);
         }
     }

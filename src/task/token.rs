@@ -1,7 +1,7 @@
 //! Tasks that an orchestrator gets a token for, and the end of those.
 
+use super::Tasks;
 use super::opening::{bound_by_token, ready, remembering, unmet};
-use super::{Tasks, stop};
 use crate::clock::Instant;
 use crate::database::Database;
 use crate::identity::Authenticated;
@@ -10,7 +10,7 @@ use crate::model::call::{ExchangeAsk, TOOLS};
 use crate::model::ending::{Bearing, Ending, Life, Owner, Whom};
 use crate::model::principal::TaskClaim;
 use crate::model::refusal::{Code, Failure, Refusal};
-use crate::model::task::{MAX_PURPOSE, Narrow, TaskFacts, is_purpose};
+use crate::model::task::{MAX_NEEDS, MAX_PURPOSE, Narrow, TaskFacts, is_purpose};
 
 /// A task that policy allows and that nobody began yet.
 #[derive(Debug)]
@@ -34,6 +34,9 @@ impl Tasks {
         if !is_purpose(&task.purpose) {
             let message = format!("`purpose` must be one line of 1 to {MAX_PURPOSE} bytes without control characters");
             return Err(Refusal::new(Code::ArgumentInvalid, message).into());
+        }
+        if task.needs.as_ref().is_some_and(|needs| needs.len() > MAX_NEEDS) {
+            return Err(Refusal::new(Code::ArgumentInvalid, format!("a task takes at most {MAX_NEEDS} relations")).into());
         }
         if let Some(strange) = tools.iter().flatten().find(|tool| !TOOLS.contains(&tool.as_str())) {
             return Err(Refusal::new(Code::ArgumentInvalid, format!("there is no tool `{strange}`")).into());
@@ -69,15 +72,17 @@ impl Tasks {
             external_id: Some(claim.external_id.clone()),
             ..Whom::default()
         };
+        let bearing =
+            Bearing { owner: &Owner::from(&who.principal), task: None, external_id: Some(&claim.external_id), database: None };
+        let before = self.store.ending_of(&bearing, now).await.map_err(remembering)?;
+        if let Some(before) = before.filter(|before| before.life == Life::Revoked && before.whom == whom) {
+            return Ok(before);
+        }
         let until_ns = who.expires_at.unwrap_or_else(|| now.plus_seconds(LONGEST_SECONDS));
         let id = self.clock.uuid7().to_string();
         let by = Some("whoever holds its token".to_owned());
         let ending = Ending { id, life: Life::Revoked, whom, at_ns: now, until_ns, reason: None, by };
-        let stopped = stop(&self.store, &self.databases, &ending).await.map_err(remembering)?;
-        for (database, why) in &stopped.unreachable {
-            tracing::warn!(%database, why, "roles of a revoked task could not be closed from here");
-        }
-        self.watch().await;
+        self.stop_everywhere(&ending).await?;
         Ok(ending)
     }
 }

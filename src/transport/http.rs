@@ -7,7 +7,8 @@
 mod exchange;
 mod metadata;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::Router;
@@ -30,7 +31,9 @@ use self::metadata::Resource;
 use super::mcp::{Mcp, VERSIONS};
 use super::{Gate, Ticket};
 use crate::audit::{Audit, Draft};
+use crate::model::ending::Owner;
 use crate::model::names::RequestId;
+use crate::model::principal::Principal;
 use crate::model::refusal::{Code, Refusal, scope_insufficient};
 use crate::secret::Secret;
 use crate::settings::{ServerSettings, Settings};
@@ -44,6 +47,8 @@ const UNSUPPORTED_VERSION: i32 = -32022;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bodies that are read at the same time; each holds at most `server.max_request_bytes`.
 const BODIES_AT_ONCE: usize = 64;
+/// Those of them that one principal may hold: a caller whose bodies never come keeps others waiting no longer than that takes.
+const BODIES_OF_ONE: usize = 16;
 
 /// Origins of pages served on this machine.
 const LOCAL_ORIGINS: &[&str] = &["http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"];
@@ -56,6 +61,7 @@ pub struct Door {
     settings: ServerSettings,
     resource: Resource,
     bodies: Arc<Semaphore>,
+    bodies_of: Arc<Mutex<HashMap<Owner, Weak<Semaphore>>>>,
 }
 
 impl Door {
@@ -67,6 +73,7 @@ impl Door {
             settings: settings.server.clone(),
             resource: Resource::new(settings),
             bodies: Arc::new(Semaphore::new(BODIES_AT_ONCE)),
+            bodies_of: Arc::default(),
         }
     }
 
@@ -141,7 +148,7 @@ async fn knock(State(door): State<Door>, request: Request, next: Next) -> Respon
         Err(refusal) => return door.refuse_token(draft, refusal).await,
     };
     draft.admitted(&who.principal);
-    let bytes = match door.body(body).await {
+    let bytes = match door.body(body, &who.principal).await {
         Ok(bytes) => bytes,
         Err((status, refusal)) => return door.refuse(draft, status, refusal).await,
     };
@@ -179,11 +186,16 @@ impl Door {
     }
 
     /// A request's body, if it comes in time and is not too large.
-    async fn body(&self, body: Body) -> Result<Bytes, (StatusCode, Refusal)> {
-        let _reading = self.bodies.acquire().await;
+    async fn body(&self, body: Body, who: &Principal) -> Result<Bytes, (StatusCode, Refusal)> {
+        let own = self.places_of(who);
         let most = self.settings.max_request_bytes;
         let refused = |status, text: String| (status, Refusal::new(Code::ProtocolInvalid, text));
-        match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await {
+        let read = async {
+            let _own = own.acquire().await;
+            let _reading = self.bodies.acquire().await;
+            Limited::new(body, most).collect().await
+        };
+        match tokio::time::timeout(BODY_TIMEOUT, read).await {
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 Err(refused(StatusCode::PAYLOAD_TOO_LARGE, format!("the request is larger than {most} bytes")))
@@ -191,6 +203,17 @@ impl Door {
             Ok(Err(_)) => Err(refused(StatusCode::BAD_REQUEST, "the request's body broke off".to_owned())),
             Err(_) => Err(refused(StatusCode::BAD_REQUEST, "the request's body did not come in time".to_owned())),
         }
+    }
+
+    fn places_of(&self, who: &Principal) -> Arc<Semaphore> {
+        let mut known = self.bodies_of.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, places| places.strong_count() > 0);
+        let owner = Owner::from(who);
+        known.get(&owner).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let places = Arc::new(Semaphore::new(BODIES_OF_ONE));
+            known.insert(owner, Arc::downgrade(&places));
+            places
+        })
     }
 
     /// 401 with a challenge; 503 if it is not the token's fault.

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use crate::model::call::{Call, DescribeAsk, ExplainAsk, ExplainOf, ExportAsk, ExportFormat, OpenAsk, Place, StatementAsk};
 use crate::model::names::{DatabaseName, TaskId};
 use crate::model::refusal::{Code, Refusal};
+use crate::model::task::MAX_NEEDS;
 
-/// Most needs of a task, and the longest one: two names of PostgreSQL and what is between them.
-const MAX_NEEDS: usize = 500;
+/// The longest need: two names of PostgreSQL and what is between them.
 const MAX_NEED_BYTES: usize = 260;
 
 /// The declarations, embedded.

@@ -201,6 +201,26 @@ async fn a_revoked_task_token_opens_nothing_any_more_and_others_do() {
     }
     assert_eq!(database.task_roles().await, 1);
     assert_eq!(rows(&count(&second).await), &vec![json!([100])]);
+    // Neither can what was made with it be read any more, nor what was made within another task.
+    let export = async |token: &str| {
+        let answer = served.call_as(token, "export", json!({"sql": "select id from note", "format": "csv"})).await;
+        answer["uri"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    };
+    let read = async |token: &str, uri: &str| {
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": {"uri": uri}});
+        served.post(Some(token), &message).await.json::<Value>().await.unwrap().get("result").is_some()
+    };
+    let third = token().await;
+    let (of_second, of_third) = (export(&second).await, export(&third).await);
+    assert!(read(&second, &of_second).await && read(&third, &of_third).await);
+    assert!(!read(&second, &of_third).await);
+    post(&served, "/revoke", &[("token", &third)]).await;
+    assert!(!read(&third, &of_third).await && read(&second, &of_second).await);
+    let narrow = exchange(&served, &subject, json!({"actions": ["query"]})).await.1["access_token"].as_str().unwrap().to_owned();
+    assert!(!read(&narrow, &of_second).await);
+    // The other method has an entry, too.
+    let wrong = reqwest::get(served.url.replace("/mcp", "/token")).await.unwrap();
+    assert_eq!((wrong.status().as_u16(), served.last_entry().http_status), (405, Some(405)));
     // What is no token is as good as revoked; another issuer's is not ours to revoke.
     assert_eq!(post(&served, "/revoke", &[("token", "garbage")]).await.0, 200);
     assert_eq!(
@@ -210,6 +230,20 @@ async fn a_revoked_task_token_opens_nothing_any_more_and_others_do() {
     let (status, answer) = post(&served, "/revoke", &[("token", &subject)]).await;
     assert_eq!((status, &answer["error"]), (400, &json!("unsupported_token_type")));
     assert!(exchange(&served, &subject, json!({})).await.1.get("access_token").is_some());
+    served.stop().await;
+}
+
+/// Found by an attack: whoever asks too much, or lacks a scope, can still be stopped by whoever holds its token.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_does_not_keep_a_token_from_being_revoked() {
+    let issuer = Issuer::new("k1");
+    let server = "task_tokens = true\nscopes = { close_task = [\"pg:close\"] }\n[limits.principal]\nrequests_per_second = 1\n";
+    let (_database, served) = served(&issuer, server).await;
+    let subject = plain(&issuer, json!({}));
+    let token = exchange(&served, &subject, json!({})).await.1["access_token"].as_str().unwrap().to_owned();
+    let describe = || served.call_as(&token, "describe", json!({}));
+    while describe().await.pointer("/error/code") != Some(&json!("rate-limited")) {}
+    assert_eq!(post(&served, "/revoke", &[("token", &token)]).await, (200, json!({})));
     served.stop().await;
 }
 

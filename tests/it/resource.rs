@@ -196,6 +196,38 @@ async fn a_lie_about_the_tool_in_a_header_or_a_doubled_key_opens_nothing() {
     served.stop().await;
 }
 
+/// Found by an attack: a caller whose bodies never come does not keep others out.
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_never_come_stall_their_sender_and_nobody_else() {
+    use tokio::io::AsyncWriteExt;
+    let keys = tempfile::tempdir().unwrap();
+    let issuer = Issuer::new("k1");
+    std::fs::write(keys.path().join("jwks"), issuer.jwks()).unwrap();
+    let more = format!(
+        "[identity.test]\nissuer = \"https://issuer.test\"\naudiences = [\"{AUDIENCE}\"]\njwks = \"{}\"\n",
+        keys.path().join("jwks").display()
+    );
+    let (_database, served) = served(&more).await;
+    let token = |subject: &str| issuer.sign(&claims(json!({"pgteller_task": null, "sub": subject})));
+    assert_eq!(rows(&count(&served, &token("ada")).await), &vec![json!([2])]);
+    let address = served.url.trim_start_matches("http://").trim_end_matches("/mcp").to_owned();
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+        let head = format!(
+            "POST /mcp HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\ncontent-length: 1000\r\n\r\n{{",
+            token("eve")
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        held.push(stream);
+    }
+    for _ in 0..20 {
+        assert_eq!(rows(&count(&served, &token("ada")).await), &vec![json!([2])]);
+    }
+    drop(held);
+    served.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_discovered_and_only_of_the_issuer_that_was_asked() {
     let issuer = Issuer::new("k1");
@@ -399,9 +431,11 @@ async fn opaque_tokens_are_what_their_issuer_says_and_only_for_us() {
     }
     published.put("/introspect", 500, "{}");
     assert_eq!(code(&count(&served, "opaque-1").await), "identity-unavailable");
-    // What can be no token is not sent to anybody.
+    // What can be no token, or may be another issuer's JWT, is not sent to anybody.
     let before = published.asked.load(Ordering::SeqCst);
-    assert_eq!(code(&count(&served, "a&token=b").await), "token-invalid");
+    for token in ["a&token=b", "a.b.c", "eyJhbGciOiJkaXIifQ.a.b.c.d"] {
+        assert_eq!(code(&count(&served, token).await), "token-invalid", "{token}");
+    }
     assert_eq!(published.asked.load(Ordering::SeqCst), before);
     served.stop().await;
 }

@@ -320,6 +320,24 @@ async fn an_opened_task_expires_and_goes_on_in_another_process_until_then() {
     }
     assert_eq!(code(&answer), "task-closed");
     house.database.until(&format!("SELECT count(*) = 0 FROM pg_roles WHERE rolname LIKE '%{}'", task.replace('-', ""))).await;
+    // Closed where nobody serves it, it is closed where somebody does.
+    let task = house.open("read").await;
+    assert_eq!(rows(&house.count(&task).await), &vec![json!([100])]);
+    let closed = second.call_as(&house.token(json!({})), "close_task", json!({"task": task})).await;
+    assert_eq!(closed["state"], "closed", "{closed}");
+    house.database.until(&format!("SELECT count(*) = 0 FROM pg_roles WHERE rolname LIKE '%{}'", task.replace('-', ""))).await;
+    assert_eq!(code(&house.count(&task).await), "task-closed");
+    // Also after everything that was ended before is forgotten.
+    let store = house.store().await;
+    let later = pgteller::clock::Instant(i64::MAX);
+    store.tidy(later, clock.now(), pgteller::clock::Instant(0)).await.unwrap();
+    let task = house.open("read").await;
+    let ask = json!({"sql": "select count(*) from note", "task": task});
+    assert_eq!(rows(&house.count(&task).await), &vec![json!([100])]);
+    assert_eq!(rows(&second.call_as(&house.token(json!({})), "query", ask.clone()).await), &vec![json!([100])]);
+    house.call("close_task", json!({"task": task})).await;
+    second.enforcement().tasks.watch().await;
+    assert_eq!(code(&second.call_as(&house.token(json!({})), "query", ask).await), "task-closed");
     // Its time ends it for good.
     let task = house.open("read").await;
     house.count(&task).await;

@@ -55,10 +55,17 @@ impl Problem {
 pub fn routes(mcp: &Mcp) -> Router {
     let Some(tokens) = mcp.enforcement().task_tokens.clone() else { return Router::new() };
     Router::new()
-        .route("/token", post(exchange))
-        .route("/revoke", post(revoke))
-        .route("/jwks", get(jwks))
+        .route("/token", post(exchange).fallback(another_method))
+        .route("/revoke", post(revoke).fallback(another_method))
+        .route("/jwks", get(jwks).fallback(another_method))
         .with_state(Endpoint { mcp: mcp.clone(), tokens })
+}
+
+async fn another_method(State(endpoint): State<Endpoint>) -> Response {
+    let draft = endpoint.mcp.enforcement().audit.draft("http");
+    let refusal = Refusal::new(Code::ProtocolInvalid, "the request is not of the protocol");
+    let body = problem("invalid_request", &refusal);
+    endpoint.answer(draft, StatusCode::METHOD_NOT_ALLOWED, Some(&refusal), body).await
 }
 
 async fn jwks(State(endpoint): State<Endpoint>) -> Response {
@@ -118,7 +125,10 @@ async fn revoke(State(endpoint): State<Endpoint>, request: Request) -> Response 
 impl Endpoint {
     async fn serve(&self, draft: Draft, who: Authenticated, call: Call) -> Response {
         let admitted = Admitted { who, draft, narrow: Narrow::default(), cancelled: CancellationToken::new() };
-        let reply = self.mcp.enforcement().handle(admitted, call).await;
+        // What was begun is ended, also if the caller does not wait for it.
+        let mcp = self.mcp.clone();
+        let handled = tokio::spawn(async move { mcp.enforcement().handle(admitted, call).await });
+        let Ok(reply) = handled.await else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
         let (status, body) = match reply.outcome {
             Outcome::Answered(Answer::TaskToken(issued)) => {
                 use crate::secret::ExposeSecret;
