@@ -139,7 +139,7 @@ impl Store {
         Ok((rows.iter().map(ending).collect::<Result<_, _>>()?, last.max(mark)))
     }
 
-    /// The ending that holds now for these, if there is one.
+    /// The ending that holds now for these, if there is one: a revocation before any other, whichever came first.
     pub async fn ending_of(&self, of: &Bearing<'_>, now: Instant) -> Result<Option<Ending>, StoreError> {
         let rows = sqlx::query(OF)
             .bind(now.0)
@@ -148,8 +148,10 @@ impl Store {
             .fetch_all(&self.pool)
             .await
             .map_err(StoreError::query("asking whether a task was ended"))?;
-        let endings: Vec<Ending> = rows.iter().map(ending).collect::<Result<_, _>>()?;
-        Ok(endings.into_iter().find(|ending| ending.whom.covers(of)))
+        let mut endings: Vec<Ending> = rows.iter().map(ending).collect::<Result<_, _>>()?;
+        endings.retain(|ending| ending.whom.covers(of));
+        endings.sort_by_key(|ending| ending.life != Life::Revoked);
+        Ok(endings.into_iter().next())
     }
 
     /// Lifts an ending; gives whether there was one.

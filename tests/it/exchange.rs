@@ -216,6 +216,13 @@ async fn a_revoked_task_token_opens_nothing_any_more_and_others_do() {
     assert!(!read(&second, &of_third).await);
     post(&served, "/revoke", &[("token", &third)]).await;
     assert!(!read(&third, &of_third).await && read(&second, &of_second).await);
+    // Closing a task first does not save its files from being revoked.
+    let fourth = token().await;
+    let of_fourth = export(&fourth).await;
+    assert_eq!(served.call_as(&fourth, "close_task", json!({})).await["state"], "closed");
+    assert!(read(&fourth, &of_fourth).await);
+    post(&served, "/revoke", &[("token", &fourth)]).await;
+    assert!(!read(&fourth, &of_fourth).await);
     let narrow = exchange(&served, &subject, json!({"actions": ["query"]})).await.1["access_token"].as_str().unwrap().to_owned();
     assert!(!read(&narrow, &of_second).await);
     // The other method has an entry, too.
